@@ -1,0 +1,41 @@
+# The front door. `make repro` and `make test` are all a newcomer needs; the others are for the people who stay.
+
+PYTHON ?= python3
+# The environment's programs come first, or `dvc` would run another Python.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup repro test lint types recipe ui bench clean
+
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/'
+
+setup: .venv/installed  ## make .venv from requirements.lock and install the package in it
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+repro: setup  ## from the raw data to a registered model: check the params, `dvc repro`, print the result
+	@likewise check
+	@dvc repro
+	@likewise register
+
+test: setup lint types  ## lint, types and tests
+	@python -m pytest
+
+lint: setup
+	@ruff check .
+	@ruff format --check .
+
+types: setup
+	@mypy
+
+ui: setup  ## browse runs, models and the registry on http://127.0.0.1:5000
+	@mlflow ui --backend-store-uri "$$(likewise where tracking)" --port 5000
+
+bench: setup  ## run every benchmark, peers in the same run; figures go to benchmarks/results/
+	@for script in benchmarks/[a-z]*_*.py; do python -m "benchmarks.$$(basename $$script .py)" || exit 1; done

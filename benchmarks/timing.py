@@ -1,0 +1,115 @@
+"""Time ours against a peer in one run: warm-up, interleaved repeats, median and spread, peak memory, JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long one call takes, in seconds, its result thrown away."""
+    gc.collect()
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def summary(times: list[float]) -> dict[str, Any]:
+    """Return the median, the fastest, the slowest and every repeat, in seconds."""
+    return {
+        "median_s": round(statistics.median(times), 6),
+        "min_s": round(min(times), 6),
+        "max_s": round(max(times), 6),
+        "times_s": [round(value, 6) for value in times],
+    }
+
+
+def traced_peak(call: Callable[[], object]) -> int:
+    """Return the most bytes that Python and NumPy held at once during a call, beyond what was held before.
+
+    torch does not report its allocations here: use `resident_peak` for it.
+    """
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak - before
+
+
+def resident_peak(call: Callable[[], object]) -> int:
+    """Return by how many bytes the process's resident memory rose at most during a call (Linux).
+
+    Memory that an allocator kept from earlier work hides part of the rise, so measure in a fresh process.
+    """
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_bytes("VmRSS")
+    call()
+    return max(0, _status_bytes("VmHWM") - before)
+
+
+def _status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+
+
+def compare(
+    name: str, ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7, warmup: int = 1
+) -> dict[str, Any]:
+    """Time two calls that do the same work, turn about, and say how many times faster ours is.
+
+    `ratio` is the peer's median over ours; `ratio_min` and `ratio_max` span the turns, each turn's peer over
+    the same turn's ours, so that a machine that slows down for a while does not decide.
+    """
+    for _ in range(warmup):
+        ours()
+        peer()
+    turns = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
+    mine, theirs = [turn[0] for turn in turns], [turn[1] for turn in turns]
+    ratios = [their / my for my, their in turns]
+    return {
+        "name": name,
+        "repeats": repeats,
+        "ours": summary(mine),
+        "peer": summary(theirs),
+        "ratio": round(statistics.median(theirs) / statistics.median(mine), 3),
+        "ratio_min": round(min(ratios), 3),
+        "ratio_max": round(max(ratios), 3),
+    }
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """Return what a reader needs to judge a figure: processor, Python and the versions of some packages."""
+    return {
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in packages},
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return f"{len(models)} x {models[0]}" if models else platform.machine()
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    """Write a result to `benchmarks/results/<name>.json` and return where."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path

@@ -1,0 +1,105 @@
+"""A child process of its own group: its output a line at a time, and no survivor when its caller is stopped."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+POLL_SECONDS = 0.5
+"""How long a look at the child's output may block: between two looks a cancel gets through."""
+
+GRACE_SECONDS = 5.0
+"""How long the group may take to end by itself once it was asked to."""
+
+
+class ProcessError(RuntimeError):
+    """A command that ended badly.
+
+    Attributes:
+        code: its exit code.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a child: this Python's programs first, output unbuffered, no telemetry."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([programs, os.environ.get("PATH", "")]),
+        "PYTHONUNBUFFERED": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+
+
+def lines(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], last: int = 12) -> Iterator[str]:
+    """Run a command and yield its output, a line at a time, as it comes.
+
+    Args:
+        command: the program and its arguments.
+        folder: where it runs.
+        environment: its environment variables.
+        last: how many of its last lines an error quotes.
+
+    Raises:
+        ProcessError: when it ends with another code than 0, with its last lines.
+    """
+    child = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    tail: list[str] = []
+    try:
+        for line in _read(child):
+            tail = [*tail, line][-last:]
+            yield line
+        code = child.wait()
+    finally:
+        end_group(child)
+    if code != 0:
+        raise ProcessError("\n".join(tail) or f"{' '.join(command)}: exit code {code}", code)
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End the child's whole group: asked first, killed if it takes longer than the grace."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(timeout=GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    child.wait()
+
+
+def _read(child: subprocess.Popen[bytes]) -> Iterator[str]:
+    assert child.stdout is not None
+    rest = b""
+    with child.stdout as stream, selectors.DefaultSelector() as selector:
+        os.set_blocking(stream.fileno(), False)
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            if not selector.select(POLL_SECONDS):
+                continue
+            chunk = stream.read()
+            if not chunk:
+                break
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace").rstrip("\r") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")

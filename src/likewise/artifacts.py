@@ -1,0 +1,358 @@
+"""Every file that a stage hands to another: its path, its schema, reading and writing it whole.
+
+Tables are Parquet with an Arrow schema (the types on disk) and pandera checks (what the values must obey),
+both applied on write and on read. A file is written beside its place and moved there, so it is whole or not there.
+The bytes depend on the content only: no version, time or path is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLITS = ("train", "val", "test")
+CARRIED = "carried."
+"""Prefix of the manifest's columns that came with the source and are only carried along."""
+
+
+class ArtifactError(ValueError):
+    """A stage's file that is missing, broken or not of its schema."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Parquet file with a schema.
+
+    Args:
+        path: where it lies, relative to the project's root.
+        types: Arrow type of each required column, in order.
+        checks: what the values must obey.
+        carried: whether columns named `carried.*` may follow.
+        vector: whether a column `vector` follows: float32 lists of one length.
+    """
+
+    path: str
+    types: pa.Schema
+    checks: pandera.DataFrameSchema
+    carried: bool = False
+    vector: bool = False
+
+    def read(self, root: Path) -> pd.DataFrame:
+        """Read and check the table.
+
+        Raises:
+            ArtifactError: when it is missing, unreadable or not of its schema.
+        """
+        try:
+            table = pq.read_table(present(root / self.path))
+        except pa.ArrowException as error:
+            raise ArtifactError(f"{self.path}: not a readable Parquet file ({error}); delete it and repro") from None
+        self._check_types(table.schema)
+        return self._check_values(table.to_pandas())
+
+    def write(self, frame: pd.DataFrame, root: Path) -> None:
+        """Check the frame and write it atomically.
+
+        Raises:
+            ArtifactError: when it is not of the schema.
+        """
+        self._check_columns(list(frame.columns))
+        frame = self._check_values(frame.reset_index(drop=True))
+        try:
+            table = pa.Table.from_pandas(frame, schema=self._full_schema(frame), preserve_index=False)
+        except pa.ArrowException as error:
+            raise ArtifactError(f"{self.path}: {error}") from None
+        with replacing(root / self.path) as partial:
+            pq.write_table(table.replace_schema_metadata(None), partial, compression="zstd")
+
+    def _full_schema(self, frame: pd.DataFrame) -> pa.Schema:
+        if self.vector:
+            width = len(frame["vector"].iloc[0]) if len(frame) else 0
+            return self.types.append(pa.field("vector", pa.list_(pa.float32(), width)))
+        carried = pa.Schema.from_pandas(frame[list(frame.columns[len(self.types) :])], preserve_index=False)
+        return pa.schema([*self.types, *carried])
+
+    def _check_columns(self, columns: list[str]) -> None:
+        known = [*self.types.names, "vector"] if self.vector else self.types.names
+        extra = columns[len(known) :]
+        if columns[: len(known)] != known or not all(self.carried and c.startswith(CARRIED) for c in extra):
+            raise ArtifactError(f"{self.path}: columns are {columns}; expected {known}")
+
+    def _check_types(self, found: pa.Schema) -> None:
+        self._check_columns(found.names)
+        for field in self.types:
+            given = found.field(field.name).type
+            if given != field.type:
+                raise ArtifactError(f"{self.path}: column {field.name} is {given}; expected {field.type}")
+
+    def _check_values(self, frame: pd.DataFrame) -> pd.DataFrame:
+        try:
+            self.checks.validate(frame, lazy=False)
+        except (pandera.errors.SchemaError, pandera.errors.SchemaErrors) as error:
+            raise ArtifactError(f"{self.path}: {str(error).splitlines()[0]}") from None
+        return frame
+
+
+@dataclass(frozen=True)
+class Json:
+    """A JSON file: an object with at least the keys named, written with sorted keys and no NaN."""
+
+    path: str
+    keys: tuple[str, ...]
+
+    def read(self, root: Path) -> dict[str, Any]:
+        """Read the object.
+
+        Raises:
+            ArtifactError: when it is missing, not JSON, or lacks a key.
+        """
+        try:
+            content = json.loads(present(root / self.path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ArtifactError(f"{self.path}: not JSON ({error}); delete it and repro") from None
+        return self._check(content)
+
+    def write(self, content: dict[str, Any], root: Path) -> None:
+        """Write the object atomically.
+
+        Raises:
+            ArtifactError: when it lacks a key or holds a NaN or an infinity.
+        """
+        try:
+            text = json.dumps(self._check(content), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise ArtifactError(f"{self.path}: {error}") from None
+        with replacing(root / self.path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+    def _check(self, content: Any) -> dict[str, Any]:
+        missing = [key for key in self.keys if key not in content] if isinstance(content, dict) else self.keys
+        if missing:
+            raise ArtifactError(f"{self.path}: lacks {', '.join(missing)}")
+        return dict(content)
+
+
+@dataclass(frozen=True)
+class File:
+    """Any other file that a stage writes: only its place is fixed."""
+
+    path: str
+
+    def existing(self, root: Path) -> Path:
+        """Return where it lies.
+
+        Raises:
+            ArtifactError: when it is missing.
+        """
+        return present(root / self.path)
+
+    @contextmanager
+    def writing(self, root: Path) -> Iterator[Path]:
+        """Give a path to write to; the file appears in its place when the block ends well."""
+        with replacing(root / self.path) as partial:
+            yield partial
+
+
+@dataclass(frozen=True)
+class Csv:
+    """A CSV file for people and plots, with its columns fixed: numbers in their shortest exact form."""
+
+    path: str
+    columns: tuple[str, ...]
+
+    def read(self, root: Path) -> pd.DataFrame:
+        """Read the table.
+
+        Raises:
+            ArtifactError: when it is missing or has other columns.
+        """
+        return self._check(pd.read_csv(present(root / self.path)))
+
+    def write(self, frame: pd.DataFrame, root: Path) -> None:
+        """Write the table atomically.
+
+        Raises:
+            ArtifactError: when it has other columns.
+        """
+        with replacing(root / self.path) as partial:
+            self._check(frame).to_csv(partial, index=False, lineterminator="\n")
+
+    def _check(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if tuple(frame.columns) != self.columns:
+            raise ArtifactError(f"{self.path}: columns are {list(frame.columns)}; expected {list(self.columns)}")
+        return frame
+
+
+def present(path: Path) -> Path:
+    """Return `path` if it is there.
+
+    Raises:
+        ArtifactError: when it is not, with what to do.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: missing; run `dvc repro` (or `dvc pull`) first")
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`: moved into its place if the block ends well, else removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(*paths: Path) -> str:
+    """Return the SHA-256 of files and folders: of names relative to each path given, and of contents."""
+    digest = hashlib.sha256()
+    for top in paths:
+        files = sorted(p for p in present(top).rglob("*") if p.is_file()) if top.is_dir() else [present(top)]
+        for file in files:
+            digest.update(f"{file.relative_to(top).as_posix()}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def read_media(root: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the media of all samples as a memory map and the offsets of each sample in it.
+
+    Sample `i` is `media[offsets[i]:offsets[i + 1]]`; images all have the same size, and one row each.
+
+    Raises:
+        ArtifactError: when a file is missing or they do not fit each other.
+    """
+    media = np.load(MEDIA.existing(root), mmap_mode="r")
+    offsets = np.load(OFFSETS.existing(root))
+    if offsets.ndim != 1 or len(offsets) == 0 or offsets[-1] != len(media):
+        raise ArtifactError(f"{OFFSETS.path}: does not fit {MEDIA.path}; run `dvc repro -f ingest`")
+    return media, offsets
+
+
+def write_offsets(offsets: np.ndarray[Any, Any], root: Path) -> None:
+    """Write where each sample begins in the media, and where the last one ends: int64 (samples + 1)."""
+    with OFFSETS.writing(root) as partial, partial.open("wb") as stream:
+        np.save(stream, offsets)
+
+
+def _column(*checks: pandera.Check, nullable: bool = False, unique: bool = False) -> pandera.Column:
+    return pandera.Column(checks=list(checks), nullable=nullable, unique=unique, coerce=False)
+
+
+def _checks(columns: dict[str, pandera.Column], *rows: pandera.Check) -> pandera.DataFrameSchema:
+    return pandera.DataFrameSchema(columns, checks=list(rows))
+
+
+def _differ(left: str, right: str) -> pandera.Check:
+    def check(frame: pd.DataFrame) -> pd.Series[bool]:
+        return frame[left] != frame[right]
+
+    return pandera.Check(check, error=f"{left} and {right} are the same sample")
+
+
+_STRING = pa.string()
+_PAIR_TYPES = pa.schema([("left", _STRING), ("right", _STRING), ("same", pa.int8())])
+_PAIR_CHECKS = _checks(
+    {"left": _column(), "right": _column(), "same": _column(pandera.Check.isin([0, 1]))},
+    _differ("left", "right"),
+)
+
+SAMPLES = Table(
+    "data/ingest/samples.parquet",
+    pa.schema([(name, _STRING) for name in ("id", "class", "split", "hash", "group", "path")]),
+    _checks(
+        {
+            "id": _column(unique=True),
+            "class": _column(nullable=True),
+            "split": _column(pandera.Check.isin(SPLITS)),
+            "hash": _column(pandera.Check.str_matches(r"^[0-9a-f]{64}$")),
+            "group": _column(nullable=True),
+            "path": _column(),
+        }
+    ),
+    carried=True,
+)
+QUARANTINE = Table(
+    "data/ingest/quarantine.parquet",
+    pa.schema([(name, _STRING) for name in ("id", "class", "path", "reason")]),
+    _checks({"id": _column(), "class": _column(nullable=True), "path": _column(), "reason": _column()}),
+)
+SUMMARY = Json("data/ingest/summary.json", ("source", "kind", "found", "kept", "quarantined", "splits", "shape"))
+MEDIA = File("data/ingest/media.npy")
+OFFSETS = File("data/ingest/offsets.npy")
+CLASSES = Table(
+    "data/classes/train.parquet",
+    pa.schema([("id", _STRING), ("class", _STRING)]),
+    _checks({"id": _column(unique=True), "class": _column()}),
+)
+PAIRS = {split: Table(f"data/pairs/{split}.parquet", _PAIR_TYPES, _PAIR_CHECKS) for split in SPLITS}
+TRIPLETS = Table(
+    "data/triplets/train.parquet",
+    pa.schema([(name, _STRING) for name in ("anchor", "positive", "negative")]),
+    _checks(
+        {name: _column() for name in ("anchor", "positive", "negative")},
+        _differ("anchor", "positive"),
+        _differ("anchor", "negative"),
+    ),
+)
+WEIGHTS = File("models/train/encoder.safetensors")
+MODEL = Json("models/train/model.json", ("format", "kind", "encoder", "distance", "weights_sha256"))
+HISTORY = Csv(
+    "models/train/history.csv",
+    ("epoch", "loss", "val_eer", "zero_loss_share", "learning_rate", "gradient_norm"),
+)
+TRAIN = Json("models/train/train.json", ("train_key", "params", "epochs", "best_epoch", "best_val_eer"))
+METRICS = Json("reports/evaluate/metrics.json", ("verification", "retrieval", "oneshot"))
+ROC = Csv("reports/evaluate/roc.csv", ("far", "tar"))
+SCORES = Csv("reports/evaluate/scores.csv", ("score", "genuine", "impostor"))
+CALIBRATION = Json("reports/evaluate/calibration.json", ("distance", "threshold", "probability"))
+ERRORS = Table(
+    "reports/evaluate/errors.parquet",
+    pa.schema(
+        [
+            ("error", _STRING),
+            ("left", _STRING),
+            ("right", _STRING),
+            ("left_class", _STRING),
+            ("right_class", _STRING),
+            ("score", pa.float64()),
+        ]
+    ),
+    _checks(
+        {
+            "error": _column(pandera.Check.isin(["false accept", "false reject"])),
+            **{name: _column() for name in ("left", "right", "left_class", "right_class", "score")},
+        }
+    ),
+)
+REPORT = File("reports/evaluate/report.html")
+EMBEDDINGS = Table(
+    "data/export/embeddings.parquet",
+    pa.schema([("id", _STRING), ("class", _STRING), ("split", _STRING)]),
+    _checks(
+        {
+            "id": _column(unique=True),
+            "class": _column(nullable=True),
+            "split": _column(pandera.Check.isin(SPLITS)),
+        }
+    ),
+    vector=True,
+)
+INDEX = File("data/export/index.faiss")
+PORTABLE = File("data/export/encoder.onnx")

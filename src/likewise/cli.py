@@ -1,0 +1,101 @@
+"""The command line: `likewise check | register | compare | where`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likewise.config import load_params, project_root
+
+app = typer.Typer(
+    help="Are these two the same? Siamese networks from raw data to a registered model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep the sub-commands' names even where there is only one."""
+
+
+@app.command()
+def check() -> None:
+    """Check the whole of params.yaml: exit 2 with one line for each mistake."""
+    load_params(project_root())
+
+
+@app.command()
+def register(as_json: JsonFlag = False) -> None:
+    """Put the evaluated model into the registry (once), and print its figures and where to look at it."""
+    from likewise.config import in_experiment
+    from likewise.delivery import registry, summary
+
+    root = project_root()
+    if in_experiment():
+        print("register: skipped, an experiment registers nothing")
+        return
+    name = load_params(root)["register"].model_dump()["name"]
+    done = registry.register(root, name=name)
+    print(json.dumps(summary.as_dict(done), indent=2) if as_json else summary.as_text(done, root))
+
+
+@app.command()
+def compare(
+    left: Annotated[Path, typer.Argument(help="One image.")],
+    right: Annotated[Path, typer.Argument(help="The other.")],
+    model: Annotated[
+        str, typer.Option(help="A folder, or an address in the registry.")
+    ] = "models:/likewise@champion",
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell whether two images are the same, how far they are and how sure that is."""
+    from dataclasses import asdict
+
+    from likewise.delivery.model import load
+
+    answer = load(model).compare(left, right)
+    if as_json:
+        print(json.dumps(asdict(answer)))
+        return
+    print("same" if answer.same else "different")
+    print(f"distance     {answer.distance:.4f}")
+    print(f"score        {answer.score:.4f} (same from {answer.threshold:.4f})")
+    print(f"probability  {answer.probability:.1%}")
+
+
+@app.command()
+def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> None:
+    """Print where something lies: the tracking store's address, or the report's path."""
+    from likewise import artifacts
+    from likewise.delivery.tracking import tracking_uri
+
+    root = project_root()
+    known: dict[str, Callable[[], Any]] = {
+        "tracking": lambda: tracking_uri(root),
+        "report": lambda: artifacts.REPORT.existing(root),
+    }
+    if what not in known:
+        raise ValueError(f"where: given {what!r}; known: {', '.join(known)}")
+    print(known[what]())
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"likewise: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

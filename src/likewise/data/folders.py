@@ -1,0 +1,200 @@
+"""Samples in a folder, or in a zip or tar archive of one: a folder a class."""
+
+import os
+import re
+import stat
+import sys
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import count, groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Literal
+
+from likewise.data.archives import ARCHIVE_SUFFIXES, archive_reader, list_archive
+from likewise.data.raw import MAX_BYTES, Content, Member, Raw, Source, Unreadable
+
+JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+
+
+def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str] = ()) -> Source:
+    """Return the samples of a folder, or of a .zip, .tar or compressed .tar archive, read without unpacking.
+
+    A sample's class is the folder that holds it, as the path below the root ("Balinese/character01"); its group is
+    the folder above its class ("Balinese"). Ignored, and not counted: everything hidden (a name that begins with a
+    dot, so `.gitignore` and `.DS_Store` too), `Thumbs.db`, `desktop.ini`, `__MACOSX`, and at the root `README*` and
+    `*.dvc`. Any other file at the root has no class and is refused. Ids are paths in Unicode's NFC form.
+
+    Where all the classes of an archive lie in one top folder, that folder is no part of the ids; so is an archive of
+    a folder the same as the folder. A folder with nothing in it but one archive is read as that archive.
+
+    Links to files inside the root are followed, others refused; so are links in archives, and links to folders.
+
+    Args:
+        path: The folder or the archive.
+        follow_links: Follow links to files outside the folder too.
+        skip: Files that are no samples, such as a table of splits, by their paths in the source.
+
+    Raises:
+        ValueError: `path` does not exist, or is neither a folder nor an archive that can be read.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: put the data there, or give the path of the data")
+    root = path.resolve()
+    if root.is_dir():
+        members = list(_list_folder(root, follow_links=follow_links))
+        only = _only_archive(members)
+        if only is None:
+            return Source(_without(name_samples(members, strip_top=False), skip), FolderReader(root))
+        root /= only
+    return Source(_without(name_samples(list(list_archive(root)), strip_top=True), skip), archive_reader(root))
+
+
+def _without(raws: tuple[Raw, ...], skip: Collection[str]) -> tuple[Raw, ...]:
+    return tuple(raw for raw in raws if raw.path not in skip) if skip else raws
+
+
+def _only_archive(members: list[Member]) -> str | None:
+    """Return the name of the one archive that is all there is, if so."""
+    visible = [member for member in members if not _ignored(_parts(member.name))]
+    if len(visible) != 1 or visible[0].refused is not None or "/" in visible[0].name:
+        return None
+    return visible[0].name if visible[0].name.lower().endswith(ARCHIVE_SUFFIXES) else None
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads plain files below a root."""
+
+    root: Path
+    reach: Literal["anywhere"] = "anywhere"
+
+    def reading(self) -> AbstractContextManager[Callable[[Raw], Content]]:
+        """Return a context that reads any sample."""
+        return nullcontext(self._read)
+
+    def _read(self, raw: Raw) -> bytes:
+        try:
+            with (self.root / raw.path).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_BYTES:
+                    raise Unreadable(f"{size} bytes, more than {MAX_BYTES}")
+                return file.read(MAX_BYTES)
+        except FileNotFoundError:
+            raise Unreadable("vanished before it was read") from None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+
+
+def _list_folder(root: Path, *, follow_links: bool, below: str = "") -> Iterator[Member]:
+    try:
+        with os.scandir(root / below) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Member(below or ".", f"folder cannot be read: {error.strerror}")
+        return
+    for entry in found:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if _ignored(_parts(name)):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _list_folder(root, follow_links=follow_links, below=name)
+        else:
+            yield Member(name, _refusal(entry, root, follow_links=follow_links))
+
+
+def _refusal(entry: os.DirEntry[str], root: Path, *, follow_links: bool) -> str | None:
+    """Say why a directory's entry is not read, or None for a file that is."""
+    if not entry.is_symlink():
+        return None if entry.is_file(follow_symlinks=False) else "not a regular file"
+    target = Path(os.path.realpath(entry.path))
+    if not target.exists():
+        return "a broken link"
+    if not (follow_links or target.is_relative_to(root)):
+        return "a link that leads outside the folder"
+    if target.is_dir():
+        return "a link to a folder"
+    return None if stat.S_ISREG(target.stat().st_mode) else "not a regular file"
+
+
+def name_samples(members: Sequence[Member], *, strip_top: bool) -> tuple[Raw, ...]:
+    """Return the samples that the members of a tree are, sorted by id, each id once.
+
+    Of several members of one name (an updated tar) the last readable one stays and the others are refused.
+    """
+    top = _common_top(members) if strip_top else None
+    raws = []
+    for member in members:
+        parts = _parts(member.name)
+        below = parts[1:] if parts[:1] == (top,) and len(parts) > 1 else parts
+        if parts and not _ignored(parts) and not _ignored(below):
+            raws.append(_sample(member, "/".join(below)))
+    return _unique(raws)
+
+
+def _common_top(members: Sequence[Member]) -> str | None:
+    """Return the one folder that holds every class folder, if there is one."""
+    depths: dict[str, int] = {}
+    for member in members:
+        parts = _parts(member.name)
+        if len(parts) > 1 and not _ignored(parts) and not _outside(member.name):
+            depths[parts[0]] = max(depths.get(parts[0], 0), len(parts))
+    return next(iter(depths)) if len(depths) == 1 and max(depths.values()) > 2 else None
+
+
+def _sample(member: Member, name: str) -> Raw:
+    bad_name = _name_refusal(member.name)
+    if bad_name is not None:
+        readable = _readable(member.name)
+        return Raw(id=readable, label=None, path=readable, refused=bad_name)
+    id_ = unicodedata.normalize("NFC", name)
+    label = sys.intern(id_.rpartition("/")[0])
+    return Raw(
+        id=id_,
+        label=label or None,
+        path=member.name,
+        group=sys.intern(label.rpartition("/")[0]) or None,
+        refused=member.refused or (None if label else "no class folder"),
+        place=member.extent,
+    )
+
+
+def _name_refusal(name: str) -> str | None:
+    if _outside(name):
+        return "its name leads outside the archive"
+    return "its name is not UTF-8" if _readable(name) != name else None
+
+
+def _unique(raws: list[Raw]) -> tuple[Raw, ...]:
+    """Return the samples sorted by id; of equal ids the last readable one stays, the others are refused as "id (2)"."""
+    ordered = sorted(raws, key=lambda raw: (raw.id, raw.refused is None))
+    taken = {raw.id for raw in ordered}
+    result = []
+    for id_, same in groupby(ordered, key=attrgetter("id")):
+        *others, last = same
+        free = (name for number in count(2) if (name := f"{id_} ({number})") not in taken)
+        reason = "replaced by a later file with its name"
+        result += [replace(raw, id=next(free), refused=raw.refused or reason) for raw in others]
+        result.append(last)
+    return tuple(sorted(result, key=attrgetter("id")))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in name.split("/") if part not in ("", "."))
+
+
+def _ignored(parts: tuple[str, ...]) -> bool:
+    if any(part in JUNK or (part.startswith(".") and part != "..") for part in parts):
+        return True
+    return len(parts) == 1 and (parts[0].startswith("README") or parts[0].endswith(".dvc"))
+
+
+def _outside(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:(/|$)", name) is not None
+
+
+def _readable(name: str) -> str:
+    r"""Return the name with its undecodable bytes written as \xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,94 @@
+"""The media of all samples as one .npy file: written as samples come, put in order at the end."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from likewise.data.raw import Pixels
+
+BLOCK_BYTES = 64 << 20
+
+
+class MediaWriter:
+    """Appends uint8 samples of one shape, then keeps the rows that are wanted.
+
+    The file appears at its place complete or not at all: a block that ends with an error, or without `keep`, leaves
+    nothing behind. It writes plainly and not through a memory map, where a full disk would be a crash and not an error.
+
+    Args:
+        path: Where the .npy file shall be; `np.load` memory-maps it.
+        shape: The shape of one sample, such as (C, H, W).
+    """
+
+    def __init__(self, path: Path, shape: Sequence[int]) -> None:
+        self._path = path
+        self._shape = tuple(shape)
+        self._rows = 0
+        self._arrived = path.with_name(f"{path.name}.arrived")
+        self._ordered = path.with_name(f"{path.name}.ordered")
+
+    def __enter__(self) -> Self:
+        self._file = io.FileIO(self._arrived, "w")
+        _write(self._file, _header(0, self._shape))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._arrived.unlink(missing_ok=True)
+        self._ordered.unlink(missing_ok=True)
+
+    def append(self, pixels: Pixels) -> int:
+        """Write one sample, and return the row that it has for now.
+
+        Raises:
+            ValueError: another shape or type.
+            OSError: the disk is full, with the file's name.
+        """
+        if pixels.shape != self._shape or pixels.dtype != np.uint8:
+            raise ValueError(f"a sample is {pixels.dtype} {pixels.shape}: expected uint8 {self._shape}")
+        _write(self._file, np.ascontiguousarray(pixels).tobytes())
+        self._rows += 1
+        return self._rows - 1
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Make these rows, in this order, the file; it is in its place when this returns."""
+        if list(rows) == list(range(self._rows)):
+            self._file.seek(0)
+            _write(self._file, _header(self._rows, self._shape))
+            self._file.close()
+            self._arrived.replace(self._path)
+            return
+        with io.FileIO(self._ordered, "w") as ordered:
+            _write(ordered, _header(len(rows), self._shape))
+            self._copy(rows, ordered)
+        self._ordered.replace(self._path)
+
+    def _copy(self, rows: Sequence[int], ordered: io.FileIO) -> None:
+        start = len(_header(0, self._shape))
+        arrived = np.memmap(self._arrived, np.uint8, mode="r", offset=start, shape=(self._rows, *self._shape))
+        block = max(1, BLOCK_BYTES // max(1, int(np.prod(self._shape))))
+        for first in range(0, len(rows), block):
+            _write(ordered, arrived[rows[first : first + block]].tobytes())
+
+
+def _header(rows: int, shape: tuple[int, ...]) -> bytes:
+    """Return NumPy's header, whose length does not depend on the number of rows: it leaves room for it to grow."""
+    header = io.BytesIO()
+    described = {"descr": "|u1", "fortran_order": False, "shape": (rows, *shape)}
+    np.lib.format.write_array_header_1_0(header, described)
+    return header.getvalue()
+
+
+def _write(file: io.FileIO, content: bytes) -> None:
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the media: {error.strerror}", str(file.name)) from error

@@ -1,0 +1,107 @@
+"""What every source hands over: raw samples in a fixed order, and a way to read each."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES = 1 << 28
+"""Files above 256 MiB are refused unread, so that one file cannot fill the memory."""
+
+Pixels = NDArray[np.uint8]
+Content = bytes | Pixels
+"""An encoded file, or an already decoded uint8 array (H, W) or (H, W, C)."""
+
+
+class Unreadable(ValueError):  # noqa: N818 - it reads as what the sample is
+    """A sample that cannot be used; its message is the one reason, on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a file lies inside an archive.
+
+    Attributes:
+        offset: Byte offset of the local header (zip) or of the content (tar).
+        stored: Bytes that the file takes in the archive.
+        size: Bytes of the file itself.
+        packing: How it is stored: as it is in a tar, as it is or deflated in a zip.
+        crc: CRC-32 of the file, for a zip.
+    """
+
+    offset: int
+    stored: int
+    size: int
+    packing: Literal["tar", "zip-stored", "zip-deflated"]
+    crc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of a folder or an archive: its name there, why it is not read, and where it lies in an archive."""
+
+    name: str
+    refused: str | None
+    extent: Extent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A sample before it is read.
+
+    Attributes:
+        id: Unique in its source, and stable when data is added.
+        label: The class, or None where there is none.
+        group: What classes or samples share (an alphabet, a session), or None.
+        given: The split that the source itself declares, or None.
+        path: Where the content is, relative to the source's root.
+        refused: Why the source will not read it, or None.
+        place: Its extent in an archive, or its row in an array; None for a plain file.
+    """
+
+    id: str
+    label: str | None
+    path: str
+    group: str | None = None
+    given: str | None = None
+    refused: str | None = None
+    place: Extent | int | None = None
+
+
+class Reader(Protocol):
+    """Reads the content of raw samples.
+
+    `reach` says who may read: "anywhere" is small to pickle and reads in any order and any process, "forward" must be
+    read here and is fast only in the order of the extents, "memory" holds decoded arrays.
+    """
+
+    @property
+    def reach(self) -> Literal["anywhere", "forward", "memory"]:
+        """Who may read, and in which order."""
+
+    def reading(self) -> AbstractContextManager[Callable[[Raw], Content]]:
+        """Open the source once, for as many reads as wanted; a read raises `Unreadable`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Raw samples sorted by id, and the reader of their content."""
+
+    raws: tuple[Raw, ...]
+    reader: Reader
+
+    def __len__(self) -> int:
+        return len(self.raws)
+
+    def __iter__(self) -> Iterator[Raw]:
+        return iter(self.raws)
+
+    def read(self, raw: Raw) -> Content:
+        """Return the content of one sample, or raise `Unreadable` with the reason."""
+        if raw.refused is not None:
+            raise Unreadable(raw.refused)
+        with self.reader.reading() as read:
+            return read(raw)

@@ -1,0 +1,217 @@
+"""Splits that added data never changes: by the hash of an identity."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from likewise.data.choices import choose
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("train", "val", "test")
+NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """How to split: what `assign` was asked for."""
+
+    val: float
+    test: float
+    fold: int
+    seed: int
+    file: pd.DataFrame | None
+    ignore: Collection[str]
+
+
+def assign(
+    samples: pd.DataFrame,
+    *,
+    by: str,
+    val: float,
+    test: float,
+    fold: int = 0,
+    seed: int = 0,
+    file: pd.DataFrame | None = None,
+    ignore: Collection[str] = (),
+) -> pd.Series[str]:
+    """Return "train", "val" or "test" for every sample, on the samples' index.
+
+    An identity x has the fixed place u(x) = sha256(f"{seed}:{x}") / 2^256 in [0, 1). Fold f turns it to
+    u' = (u + f test) mod 1; x is of test if u' < test, of val if u' < test + val, else of train. So the split of a
+    sample never depends on which others there are, and with test = 1/k the folds 0 to k - 1 each test a different
+    part, together everything once.
+
+    Args:
+        samples: The columns id, class, hash, and given for `by="source"`.
+        by: What is kept on one side: "class" (test classes are never seen in training) or "sample"; or where the split
+            comes from: "file" (`file`'s) or "source" (the source's own test, with val taken from its train by sample).
+        val: The share of val, for class, sample and source.
+        test: The share of test, for class and sample.
+        fold: Which part is test, for class and sample; above 0 `test` must be 1/k.
+        seed: Another seed is another split.
+        file: For `by="file"`: the columns id and split, a row for each sample.
+        ignore: Ids that `file` may name although they are no samples, such as those in quarantine.
+
+    Raises:
+        ValueError: unknown `by`, shares that leave nothing, a fold that does not exist, ids that are missing, unknown
+            or named twice in `file`, no split given by the source, a leak, or a split with fewer than two classes that
+            have two samples, of which no pairs can be made.
+    """
+    splitter = choose(SPLITTERS, by, what="way to split")
+    if fold and by not in ("class", "sample"):
+        raise ValueError(f"fold is {fold}: there are folds only of a split by class or sample, not by {by}")
+    request = Request(val=val, test=test, fold=fold, seed=seed, file=file, ignore=ignore)
+    splits = splitter(samples, request).rename("split")
+    refuse_leaks(samples, splits, by=by)
+    _refuse_too_small(samples, splits, by=by)
+    return splits
+
+
+def refuse_leaks(samples: pd.DataFrame, splits: pd.Series[str], *, by: str) -> None:
+    """Check that no content is in two splits, nor, when split by class, any class.
+
+    Raises:
+        ValueError: names the first three of them.
+    """
+    for column in ("hash", *(("class",) if by == "class" else ())):
+        sides = splits.groupby(samples[column]).nunique()
+        leaking = sides.index[sides > 1]
+        if len(leaking):
+            ids = samples["id"][samples[column].isin(leaking)]
+            raise ValueError(f"{len(leaking)} values of {column} are in two splits: samples {_named(ids)}")
+
+
+def _by_class(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    missing = samples["id"][samples["class"].isna()]
+    if len(missing):
+        raise ValueError(f"{_named(missing)} have no class: split by sample")
+    return _by_hash(samples["class"], request)
+
+
+def _by_sample(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    return _by_hash(samples["id"], request)
+
+
+def _by_hash(identities: pd.Series[str], request: Request) -> pd.Series[str]:
+    val, test = _share("val", request.val), _share("test", request.test)
+    if val + test >= 1:
+        raise ValueError(
+            f"ingest.split.val {request.val} and ingest.split.test {request.test} leave nothing for train: "
+            "their sum must be below 1"
+        )
+    # Whole numbers only, so that every identity is in the test part of exactly one fold.
+    scale = math.lcm(val.denominator, test.denominator)
+    whole = PLACES * scale
+    turn = int(_turn(request.fold, test) * whole)
+    ends = [("test", int(test * whole)), ("val", int((test + val) * whole)), ("train", whole)]
+
+    def side(identity: str) -> str:
+        turned = (_place(identity, request.seed) * scale + turn) % whole
+        return next(name for name, end in ends if turned < end)
+
+    return identities.map({identity: side(identity) for identity in identities.unique()}).astype("str")
+
+
+def _by_source(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    missing = samples["id"][samples["given"].isna()]
+    if len(missing):
+        raise ValueError(f"the source gives no split for {_named(missing)}: split by class or sample (ingest.split.by)")
+    _refuse_unknown(samples["given"])
+    given = samples["given"]
+    if (given == "val").any():
+        return given
+    end = int(_share("val", request.val) * PLACES)
+    carved = samples["id"].map(lambda name: _place(name, request.seed) < end)
+    return given.mask((given == "train") & carved, "val")
+
+
+def _by_file(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    if request.file is None or not {"id", "split"} <= set(request.file.columns):
+        raise ValueError('split by file needs a table with the columns "id" and "split" (ingest.split.file)')
+    listed = request.file["id"]
+    _refuse_any(listed[listed.duplicated()], "are named twice in the split file")
+    _refuse_any(samples["id"][~samples["id"].isin(listed)], "have no row in the split file")
+    known = {*samples["id"], *request.ignore}
+    _refuse_any(listed[~listed.isin(known)], "are in the split file and not among the samples")
+    _refuse_unknown(request.file["split"])
+    return samples["id"].map(request.file.set_index("id")["split"]).astype("str")
+
+
+PLACES = 1 << 256
+
+
+def _place(identity: str, seed: int) -> int:
+    """Return the identity's place as a whole number below `PLACES`."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{identity}".encode()).digest(), "big")
+
+
+def _share(name: str, share: float) -> Fraction:
+    """Return the share as an exact fraction, 1/k where it is within half a percent of it (0.333 is a third)."""
+    if not 0 < share < 1:
+        raise ValueError(f"ingest.split.{name} is {share}: it must be above 0 and below 1")
+    parts = round(1 / share)
+    return Fraction(1, parts) if abs(share * parts - 1) < 0.005 else Fraction(share).limit_denominator(10**6)
+
+
+def _turn(fold: int, test: Fraction) -> Fraction:
+    if fold and test.numerator != 1:
+        raise ValueError(
+            f"ingest.split.fold is {fold}: folds need an ingest.split.test of 1/k (0.2 makes five), given {float(test)}"
+        )
+    if fold < 0 or fold * test >= 1:
+        raise ValueError(
+            f"ingest.split.fold is {fold}: ingest.split.test {float(test):.3g} makes folds 0 to {int(1 / test) - 1}"
+        )
+    return fold * test
+
+
+def _refuse_too_small(samples: pd.DataFrame, splits: pd.Series[str], *, by: str) -> None:
+    counts = samples.groupby([splits, "class"]).size()
+    usable = counts[counts >= 2].groupby(level=0).size()
+    small = [name for name in NAMES if usable.get(name, 0) < 2]
+    if small:
+        classes, totals = counts.groupby(level=0).size(), splits.value_counts()
+        listed = ", ".join(f"{name} {totals.get(name, 0)} samples of {classes.get(name, 0)} classes" for name in NAMES)
+        raise ValueError(
+            f"{' and '.join(small)} too small: pairs need two classes with two samples each, and this split has "
+            f"{listed}; {_advice(small, by)}"
+        )
+
+
+def _advice(small: Collection[str], by: str) -> str:
+    if by == "file":
+        return "change the split file (ingest.split.file)"
+    lowered = "lower" if "train" in small else "raise"
+    keys = [f"ingest.split.{name}" for name in ("val", "test") if "train" in small or name in small]
+    return f"{lowered} {' and '.join(keys)}, add data, or try another ingest.split.seed"
+
+
+def _refuse_unknown(splits: pd.Series[str]) -> None:
+    unknown = splits[~splits.isin(NAMES)]
+    if len(unknown):
+        raise ValueError(f"unknown splits {_named(unknown.unique())}: known are {', '.join(NAMES)}")
+
+
+def _refuse_any(ids: pd.Series[str], what: str) -> None:
+    if len(ids):
+        raise ValueError(f"{len(ids)} ids {what}: {_named(ids)}")
+
+
+def _named(values: Iterable[str]) -> str:
+    listed = [str(value) for value in values]
+    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")
+
+
+SPLITTERS: dict[str, Callable[[pd.DataFrame, Request], pd.Series[str]]] = {
+    "class": _by_class,
+    "sample": _by_sample,
+    "file": _by_file,
+    "source": _by_source,
+}

@@ -1,0 +1,168 @@
+"""The model that users load: media in, embeddings and answers out, preprocessing inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from likewise import artifacts, distances
+from likewise.data.batches import Media
+from likewise.data.images import ImageSpec, decode
+from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.learning import encoders
+from likewise.learning.embedding import embed
+
+FORMAT = 1
+FILES = (artifacts.MODEL.path, artifacts.WEIGHTS.path, artifacts.CALIBRATION.path)
+"""What a delivered folder holds, by file name: the model's description, its weights, threshold and calibration."""
+
+Item = str | Path | bytes | np.ndarray[Any, Any]
+"""One image: the path of a file, its encoded bytes, or a uint8 array: (height, width[, 3]), or as it is stored."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded, with the file at fault."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer to "are these two the same?".
+
+    Attributes:
+        distance: how far the embeddings are, in the model's distance; smaller is more alike.
+        score: the similarity, larger is more alike.
+        probability: the calibrated probability that they are the same.
+        same: whether the score reaches the threshold.
+        threshold: the score at which the answer becomes "same".
+    """
+
+    distance: float
+    score: float
+    probability: float
+    same: bool
+    threshold: float
+
+
+class Model:
+    """A trained encoder with its distance, threshold and calibration.
+
+    Args:
+        encoder: the trained network.
+        distance: name of the distance it was trained for.
+        threshold: when the answer is "same".
+        calibration: from score to probability.
+    """
+
+    def __init__(
+        self, encoder: encoders.Encoder, *, distance: str, threshold: Threshold, calibration: Calibration
+    ) -> None:
+        self.encoder = encoder
+        self.distance = distances.build(distance)
+        threshold.check(distance)
+        self.threshold, self.calibration = threshold, calibration
+        channels, height, width = encoder.input_shape
+        self.spec = ImageSpec(height=height, width=width, channels=channels)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Model:
+        """Load a model from the folder that holds its files.
+
+        Raises:
+            ModelError: when a file is missing or not what the description says.
+        """
+        description, weights, calibration = (folder / Path(name).name for name in FILES)
+        encoder, distance = load_encoder(description, weights)
+        judged = json.loads(_present(calibration).read_text(encoding="utf-8"))
+        return cls(
+            encoder,
+            distance=distance,
+            threshold=Threshold.from_dict(judged["threshold"]),
+            calibration=Calibration.from_dict(judged["probability"]),
+        )
+
+    def embed(self, items: Iterable[Item]) -> np.ndarray[Any, Any]:
+        """Return the embeddings of the items: float32 (n, embedding).
+
+        Raises:
+            Unreadable: when an item is not an image, with the reason.
+            FileNotFoundError: when a path does not exist.
+        """
+        decoded = [self._decoded(item) for item in items]
+        shape = (0, self.spec.channels, self.spec.height, self.spec.width)
+        array = np.stack(decoded) if decoded else np.empty(shape, dtype=np.uint8)
+        media = Media(array, device=next(self.encoder.parameters()).device)
+        return embed(self.encoder, media, np.arange(len(array))).numpy()
+
+    def _decoded(self, item: Item) -> np.ndarray[Any, Any]:
+        content = Path(item).read_bytes() if isinstance(item, str | Path) else item
+        if isinstance(content, np.ndarray) and content.shape == self.spec.shape and content.dtype == np.uint8:
+            return content
+        return decode(content, self.spec)
+
+    def compare(self, left: Item, right: Item) -> Comparison:
+        """Tell whether two items are the same, how far they are and how sure that is.
+
+        Raises:
+            Unreadable: when an item is not an image, with the reason.
+        """
+        embeddings = torch.from_numpy(self.embed([left, right]))
+        distance = self.distance.paired(embeddings[:1], embeddings[1:])
+        score = float(self.distance.score(distance))
+        return Comparison(
+            distance=float(distance),
+            score=score,
+            probability=float(self.calibration.probability(score)),
+            same=score >= self.threshold.value,
+            threshold=self.threshold.value,
+        )
+
+
+def load(source: str | Path = "models:/likewise@champion") -> Model:
+    """Load a model from a folder, or from the registry by a `models:/` address.
+
+    Raises:
+        ModelError: when there is no such model, or its files are broken.
+    """
+    if not str(source).startswith("models:/"):
+        return Model.from_folder(Path(source))
+    from likewise.delivery import registry
+
+    return Model.from_folder(registry.download(str(source)))
+
+
+def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, str]:
+    """Return an encoder in evaluation mode, and the name of its distance.
+
+    Raises:
+        ModelError: when a file is missing, of another format, or the weights are not those described.
+    """
+    about = json.loads(_present(description).read_text(encoding="utf-8"))
+    if about.get("format") != FORMAT:
+        raise ModelError(f"{description}: format {about.get('format')!r}; this version reads format {FORMAT}")
+    if artifacts.sha256(_present(weights)) != about["weights_sha256"]:
+        raise ModelError(f"{weights}: not the weights that {description.name} names (SHA-256 differs)")
+    encoder = encoders.from_description(about["encoder"])
+    encoder.load_state_dict(load_file(weights))
+    return encoder.eval(), about["distance"]
+
+
+def load_trained(root: Path) -> tuple[encoders.Encoder, str]:
+    """Return the encoder that `train` wrote, and the name of its distance.
+
+    Raises:
+        ModelError: when it is missing or broken.
+    """
+    return load_encoder(root / artifacts.MODEL.path, root / artifacts.WEIGHTS.path)
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"{path}: missing; a model's folder holds {', '.join(Path(f).name for f in FILES)}")
+    return path

@@ -1,0 +1,87 @@
+"""The encoder as ONNX: the same numbers without PyTorch, proven before it is handed out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from likewise.learning.encoders import Encoder
+
+TOLERANCE = 1e-5
+BATCHES = (1, 3, 64)
+"""Batch sizes at which the exported encoder must agree: one, a few, and many."""
+
+
+class ParityError(ValueError):
+    """An exported encoder that gives other numbers than the trained one."""
+
+
+def export(encoder: Encoder, samples: np.ndarray[Any, Any]) -> bytes:
+    """Return the encoder as an ONNX file: input `samples` (batch, ...) as stored, output `embeddings`.
+
+    The file holds no paths, times or versions of this machine.
+
+    Args:
+        encoder: on the CPU.
+        samples: some real samples; agreement with ONNX Runtime is proven on them.
+
+    Raises:
+        ParityError: when ONNX Runtime gives an embedding that differs by more than `TOLERANCE`.
+    """
+    encoder = encoder.eval()
+    # An example of one sample would fix what the exporter sees as a size of 1.
+    example = torch.from_numpy(np.resize(samples, (2, *samples.shape[1:])))
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            encoder,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=["samples"],
+            output_names=["embeddings"],
+            verbose=False,
+        )
+    content = _without_traces(program)
+    check_parity(encoder, content, samples)
+    return content
+
+
+def check_parity(encoder: Encoder, content: bytes, samples: np.ndarray[Any, Any]) -> float:
+    """Return the largest difference between the encoder and its ONNX file, over batches of several sizes.
+
+    Raises:
+        ParityError: when it is more than `TOLERANCE`.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for size in BATCHES:
+        batch = np.resize(samples, (size, *samples.shape[1:]))
+        (found,) = session.run(None, {"samples": batch})
+        with torch.inference_mode():
+            wanted = encoder(torch.from_numpy(batch)).numpy()
+        worst = max(worst, float(np.abs(found - wanted).max()))
+    if worst > TOLERANCE:
+        raise ParityError(f"the ONNX encoder differs from the trained one by {worst:.2g}; at most {TOLERANCE:g}")
+    return worst
+
+
+def _without_traces(program: Any) -> bytes:
+    model = program.model_proto
+    for thing in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        del thing.metadata_props[:]
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+    for thing in (model.graph, *model.graph.node):
+        thing.doc_string = ""
+    model.producer_version = ""
+    return bytes(model.SerializeToString(deterministic=True))

@@ -1,0 +1,244 @@
+"""The registered model: one version for each evaluated model, its metrics, tags, card and aliases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from likewise import artifacts
+from likewise.config import PARAMS_FILE, ConfigError, main_checkout, project_root, read_yaml
+from likewise.delivery import card, provenance, tracking
+from likewise.delivery.model import FILES, ModelError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+IDENTITY_TAG = "likewise.identity"
+PINNED = (
+    "numpy",
+    "pandas",
+    "pillow",
+    "safetensors",
+    "torch",
+    "mlflow",
+    "pydantic",
+    "ruamel.yaml",
+    "pyarrow",
+    "pandera",
+)
+"""What the delivered code imports; the version's requirements name what is installed."""
+
+MODEL_FOLDER = "model"
+REPORTS = (artifacts.REPORT.path, artifacts.ROC.path, artifacts.SCORES.path, artifacts.HISTORY.path)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry.
+
+    Attributes:
+        name: the registered model.
+        version: its number.
+        aliases: the aliases that point to it.
+        created: whether this call made it.
+        run_id: the run it came from.
+        metrics: flat names and values of `metrics.json`.
+    """
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    created: bool
+    run_id: str
+    metrics: dict[str, float]
+
+
+def register(root: Path, *, name: str) -> Registered:
+    """Put the evaluated model into the registry, once: the same model again finds its version.
+
+    The run is the one that `train` tagged with its key; where the tracking store is a fresh one, it is rebuilt
+    from the history and the metrics. The first version becomes `champion`.
+
+    Raises:
+        ArtifactError: when a stage's file is missing.
+        RegistryError: when the tracking store or the registry cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    metrics = flatten(artifacts.METRICS.read(root))
+    with _one_at_a_time(root), _short_errors(MlflowException):
+        client = tracking.connect(root)
+        run = _run(client, root, metrics)
+        found = _find(client, name, identity(root))
+        created = found is None
+        if found is None:
+            found = _create(client, root, name, run, metrics)
+        _tag_commit(client, root, found)
+        _alias(client, name, int(found.version), created=created)
+        aliases = tuple(client.get_model_version(name, found.version).aliases)
+        return Registered(name, int(found.version), aliases, created, run.info.run_id, metrics)
+
+
+class RegistryError(ValueError):
+    """The tracking store or the registry did not do what was asked."""
+
+
+def identity(root: Path) -> str:
+    """Return the hash of what is evaluated and delivered: the same hash, the same version."""
+    return artifacts.sha256(*(root / path for path in (*FILES, artifacts.METRICS.path)))
+
+
+def download(address: str) -> Path:
+    """Return the local folder with the model's files for `models:/name@alias` or `models:/name/version`.
+
+    Raises:
+        ModelError: when the registry has no such model, or cannot be reached.
+    """
+    # Outside a project MLflow's own settings say where the registry is.
+    with suppress(ConfigError):
+        tracking.connect(project_root())
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(address)) / "artifacts" / MODEL_FOLDER
+    except (MlflowException, OSError) as error:
+        raise ModelError(f"{address}: {str(error).splitlines()[0]}; `dvc repro` makes and registers a model") from None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of nested objects under flat names, `a.b.c`; what is not a number is left out.
+
+    Example:
+        >>> flatten({"verification": {"eer": 0.01, "protocol": "pairs"}, "n": 2})
+        {'verification.eer': 0.01, 'n': 2.0}
+    """
+    flat: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[f"{prefix}{key}"] = float(value)
+    return flat
+
+
+@contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    folder = main_checkout(root) / ".likewise"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "registry.lock"):
+        yield
+
+
+@contextmanager
+def _short_errors(kind: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kind as error:
+        raise RegistryError(f"MLflow: {str(error).splitlines()[0][:300]}; run `likewise register` again") from None
+
+
+def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
+    """Return the run of this model, complete: found by its key, or rebuilt."""
+    from mlflow.entities import Metric, Param
+
+    key = artifacts.TRAIN.read(root)["train_key"]
+    experiment = tracking.experiment_id(client, root)
+    run = tracking.find_run(client, experiment, key)
+    if run is None:
+        run = client.create_run(experiment, tags={tracking.KEY_TAG: key, "likewise.rebuilt": "true"})
+    run_id = run.info.run_id
+    tracking.log_history(client, run_id, tracking.epochs(artifacts.HISTORY.read(root)))
+    params = [Param(k, v) for k, v in _flat_params(root).items() if k not in run.data.params]
+    fresh = [Metric(k, v, run.info.start_time, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v]
+    client.log_batch(run_id, metrics=fresh, params=params)
+    for path in REPORTS:
+        client.log_artifact(run_id, str(root / path), "reports")
+    for path in ("dvc.lock", PARAMS_FILE):
+        if (root / path).exists():
+            client.log_artifact(run_id, str(root / path), "pipeline")
+    if run.info.status != "FINISHED":
+        client.set_terminated(run_id, "FINISHED")
+    return client.get_run(run_id)
+
+
+def _flat_params(root: Path) -> dict[str, str]:
+    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+        for key, value in values.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", str(value)
+
+    return dict(walk(read_yaml(root / PARAMS_FILE), ""))
+
+
+def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
+    versions = client.search_model_versions(f"name = '{name}' AND tags.`{IDENTITY_TAG}` = '{wanted}'")
+    return max(versions, key=lambda version: int(version.version), default=None)
+
+
+def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> ModelVersion:
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run.info.run_id):
+        folder = Path(temporary) / MODEL_FOLDER
+        folder.mkdir()
+        for path in FILES:
+            shutil.copy2(root / path, folder)
+        package = Path(__file__).parents[1]
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"model": str(folder)},
+            code_paths=[str(package)],
+            pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
+        )
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=card.MODEL)
+    return client.create_model_version(
+        name,
+        logged.model_uri,
+        run_id=run.info.run_id,
+        tags=_tags(root, metrics),
+        description=card.render(root),
+        await_creation_for=60,
+    )
+
+
+def _tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
+    params = json.dumps(read_yaml(root / PARAMS_FILE), sort_keys=True).encode()
+    return {
+        IDENTITY_TAG: identity(root),
+        tracking.KEY_TAG: artifacts.TRAIN.read(root)["train_key"],
+        "likewise.data_hash": artifacts.sha256(root / artifacts.SAMPLES.path),
+        "likewise.params_hash": hashlib.sha256(params).hexdigest(),
+        "likewise.git_parent": provenance.head(root) or "none",
+        **{name: f"{value:.6g}" for name, value in metrics.items()},
+    }
+
+
+def _tag_commit(client: MlflowClient, root: Path, found: ModelVersion) -> None:
+    commit = provenance.commit_with_lock(root)
+    if commit is not None and "likewise.git_commit" not in found.tags:
+        client.set_model_version_tag(found.name, found.version, "likewise.git_commit", commit)
+
+
+def _alias(client: MlflowClient, name: str, version: int, *, created: bool) -> None:
+    aliases = client.get_registered_model(name).aliases
+    if created or "challenger" not in aliases:
+        client.set_registered_model_alias(name, "challenger", str(version))
+    if "champion" not in aliases:
+        client.set_registered_model_alias(name, "champion", str(version))

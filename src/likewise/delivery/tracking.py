@@ -1,0 +1,155 @@
+"""The MLflow run of a training: found by its train key, filled an epoch at a time, never in training's way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from likewise.config import main_checkout
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT = "likewise"
+KEY_TAG = "likewise.train_key"
+
+SQLITE = "sqlite:///"
+
+# A tracking server that is down may cost a training seconds, not MLflow's default of many minutes.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+
+
+def tracking_uri(root: Path) -> str:
+    """Return the tracking store: `MLFLOW_TRACKING_URI`, or the SQLite file in the (main) checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{main_checkout(root) / 'mlflow.db'}"
+
+
+def connect(root: Path) -> MlflowClient:
+    """Return a client of the project's tracking store and registry, and point MLflow's own calls at it."""
+    for name, value in (_IMPATIENT | _QUIET).items():
+        os.environ.setdefault(name, value)
+    import logging
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri(root))
+    return mlflow.MlflowClient(tracking_uri(root))
+
+
+def experiment_id(client: MlflowClient, root: Path) -> str:
+    """Return the id of the project's experiment, made where it is missing."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    # A server knows where its artifacts go; for a SQLite file they go beside it, and not where this process runs.
+    store = tracking_uri(root).removeprefix(SQLITE)
+    location = (Path(store).parent / "mlartifacts").as_uri() if store != tracking_uri(root) else None
+    return client.create_experiment(EXPERIMENT, artifact_location=location)
+
+
+def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
+    """Return the newest run of this train key, or nothing."""
+    runs = client.search_runs(
+        [experiment], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"], max_results=1
+    )
+    return runs[0] if runs else None
+
+
+def log_history(client: MlflowClient, run_id: str, history: Iterable[Mapping[str, float]]) -> None:
+    """Log the epochs of `history` that the run lacks: one call, no step twice."""
+    from mlflow.entities import Metric
+
+    logged = {m.step for m in client.get_metric_history(run_id, "loss")}
+    now = _milliseconds()
+    metrics = [
+        Metric(name, float(value), now, int(epoch["epoch"]))
+        for epoch in history
+        if int(epoch["epoch"]) not in logged
+        for name, value in epoch.items()
+        if name != "epoch"
+    ]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def epochs(history: pd.DataFrame) -> list[dict[str, float]]:
+    """Return one record an epoch, as `log_history` takes them."""
+    return [{str(k): float(v) for k, v in row.items()} for row in history.to_dict("records")]
+
+
+class Tracker:
+    """The run of one training; when the store cannot be reached it says so once and stays out of the way.
+
+    Args:
+        root: the project's root.
+        key: the train key: an unfinished run that carries it is resumed.
+        params: flat names and values, as in `params.yaml`.
+    """
+
+    def __init__(self, root: Path, key: str, *, params: Mapping[str, object]) -> None:
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._guarded(lambda: self._start(root, key, params))
+
+    def log_epochs(self, history: Iterable[Mapping[str, float]]) -> None:
+        """Log the epochs that the run lacks."""
+        client = self._client
+        if client is not None:
+            self._guarded(lambda: log_history(client, self._run_id, history))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the run: `FINISHED`, `KILLED` by an interrupt or a signal, or `FAILED`."""
+        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
+        client = self._client
+        if client is not None:
+            self._guarded(lambda: client.set_terminated(self._run_id, status))
+
+    def _start(self, root: Path, key: str, params: Mapping[str, object]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        client = connect(root)
+        experiment = experiment_id(client, root)
+        run = find_run(client, experiment, key)
+        if run is None or run.info.status == "FINISHED":
+            run = client.create_run(experiment, tags={KEY_TAG: key, **_experiment()})
+            client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+        else:
+            client.update_run(run.info.run_id, status="RUNNING")
+            client.log_batch(run.info.run_id, tags=[RunTag("likewise.resumed", "true")])
+        self._client, self._run_id = client, run.info.run_id
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            call()
+        except (MlflowException, OSError) as error:
+            self._client = None
+            print(
+                f"train: MLflow cannot be reached ({str(error).splitlines()[0][:200]}); training goes on, and "
+                "`likewise register` fills the run in when it is back",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _experiment() -> dict[str, str]:
+    name = os.environ.get("DVC_EXP_NAME")
+    return {"likewise.experiment": name} if name else {}
+
+
+def _milliseconds() -> int:
+    import time
+
+    return int(time.time() * 1000)

@@ -1,0 +1,379 @@
+"""From scores to answers and probabilities: thresholds and calibrations that know which distance they belong to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likewise.evaluation.checks import Values, as_trials, as_vector
+from likewise.evaluation.curves import Roc
+from likewise.evaluation.verification import roc_from_trials
+
+Floats = NDArray[np.float64]
+Parameters = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The score from which the answer is "same", with where it came from and what it cost there.
+
+    Attributes:
+        value: the score; trials with at least this much are accepted.
+        rule: how it was chosen, a name in `RULES`.
+        distance: the name of the distance whose scores it is compared with.
+        split: the samples it was chosen on.
+        target_far: the false-accept rate asked for, with the rule "far".
+        far: the false-accept rate on `split`.
+        frr: the false-reject rate on `split`.
+        accuracy: the share of right answers on `split`.
+        genuine: how many genuine trials it was chosen on.
+        impostors: how many impostor trials.
+    """
+
+    value: float
+    rule: str
+    distance: str
+    split: str
+    target_far: float | None
+    far: float
+    frr: float
+    accuracy: float
+    genuine: int
+    impostors: int
+
+    def check(self, distance: str) -> None:
+        """Raise ValueError when the scores to compare come from another distance."""
+        _check_distance("threshold", self.distance, distance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the threshold that `to_dict` wrote.
+
+        Raises:
+            ValueError: when a value is missing or unknown.
+        """
+        _check_keys(cls.__name__, values, {field.name for field in fields(cls)})
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A monotone map from score to the probability of "same", fitted on one split for one distance.
+
+    Attributes:
+        method: a name in `METHODS`.
+        distance: the name of the distance whose scores it maps.
+        split: the samples it was fitted on.
+        prior: the share of genuine trials there, which the probability takes for granted.
+        parameters: what the method fitted.
+    """
+
+    method: str
+    distance: str
+    split: str
+    prior: float
+    parameters: Parameters
+
+    def log_odds(self, scores: Values | float) -> Floats:
+        """Return the natural logarithm of P(same) / P(different) for each score."""
+        values = np.asarray(as_vector(np.atleast_1d(scores), name="scores"))
+        odds: Floats = METHODS[self.method][1](values, self.parameters)
+        return odds if np.ndim(scores) else odds.reshape(())
+
+    def probability(self, scores: Values | float) -> Floats:
+        """Return the probability of "same" for each score, where genuine trials are as frequent as in `prior`."""
+        return _sigmoid(self.log_odds(scores))
+
+    def log_likelihood_ratio(self, scores: Values | float) -> Floats:
+        """Return ln of P(score | same) / P(score | different), which no prior enters."""
+        ratio: Floats = self.log_odds(scores) - np.log(self.prior / (1 - self.prior))
+        return ratio
+
+    def check(self, distance: str) -> None:
+        """Raise ValueError when the scores to map come from another distance."""
+        _check_distance("calibration", self.distance, distance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the calibration that `to_dict` wrote.
+
+        Raises:
+            ValueError: when a value is missing or unknown, or the method is.
+        """
+        _check_keys(cls.__name__, values, {field.name for field in fields(cls)})
+        _check_known("calibration", values["method"], METHODS)
+        return cls(**values)
+
+
+def choose_threshold(
+    scores: Values,
+    same: Values,
+    rule: str = "accuracy",
+    far: float | None = None,
+    *,
+    distance: str,
+    split: str,
+    prior: float = 0.5,
+    cost_miss: float = 1.0,
+    cost_false_accept: float = 1.0,
+) -> Threshold:
+    """Choose the score from which the answer is "same".
+
+    Args:
+        scores: (trials,) larger is more alike.
+        same: (trials,) 1 for a genuine trial, 0 for an impostor.
+        rule: "accuracy" (most right answers), "eer" (as many false accepts as rejects), "far" (a named
+            false-accept rate) or "cost" (the least detection cost at a prior).
+        far: the false-accept rate for the rule "far".
+        distance: the name of the distance that gave the scores.
+        split: the name of the samples they were computed on.
+        prior: the probability of a genuine trial, for the rule "cost".
+        cost_miss: what a false reject costs, for the rule "cost".
+        cost_false_accept: what a false accept costs, for the rule "cost".
+
+    Raises:
+        ValueError: for an unknown rule, a FAR that is missing, superfluous or finer than the impostors can show.
+
+    >>> chosen = choose_threshold([0.9, 0.7, 0.4, 0.2], [1, 1, 0, 0], distance="cosine", split="val")
+    >>> round(chosen.value, 6), chosen.accuracy
+    (0.55, 1.0)
+    """
+    _check_known("rule", rule, RULES)
+    roc = roc_from_trials(scores, same)
+    _check_far(rule, far, roc)
+    costs = {"prior": prior, "cost_miss": cost_miss, "cost_false_accept": cost_false_accept}
+    value = RULES[rule](roc, far or 0.0, costs)
+    vertex = roc.vertex(value)
+    return Threshold(
+        value=value,
+        rule=rule,
+        distance=distance,
+        split=split,
+        target_far=far,
+        far=float(roc.far[vertex]),
+        frr=float(roc.frr[vertex]),
+        accuracy=roc.accuracy(value),
+        genuine=roc.genuine,
+        impostors=roc.impostors,
+    )
+
+
+def calibrate(scores: Values, same: Values, method: str = "platt", *, distance: str, split: str) -> Calibration:
+    """Fit the map from score to the probability of "same".
+
+    Args:
+        scores: (trials,) larger is more alike.
+        same: (trials,) 1 for a genuine trial, 0 for an impostor.
+        method: "platt", "isotonic" or "beta".
+        distance: the name of the distance that gave the scores.
+        split: the name of the samples they were computed on.
+
+    Raises:
+        ValueError: for an unknown method, NaN scores or trials of one kind only.
+
+    >>> fitted = calibrate([0.9, 0.8, 0.6, 0.5, 0.3, 0.1], [1, 1, 0, 1, 0, 0], distance="cosine", split="val")
+    >>> fitted.probability([0.1, 0.55, 0.9]).round(2)
+    array([0.17, 0.51, 0.79])
+    """
+    _check_known("calibration", method, METHODS)
+    score, genuine = as_trials(scores, same)
+    order = np.lexsort((genuine, score))
+    parameters = METHODS[method][0](score[order], genuine[order])
+    return Calibration(method, distance, split, float(genuine.mean()), parameters)
+
+
+def brier(probability: Values, same: Values) -> float:
+    """Return the mean squared difference of probability and answer, 0 at best (Brier, 1950).
+
+    >>> brier([1.0, 0.5], [1, 0])
+    0.125
+    """
+    chance, genuine = _as_probabilities(probability, same)
+    return float(np.mean((chance - genuine) ** 2))
+
+
+def ece(probability: Values, same: Values, *, bins: int = 15) -> float:
+    """Return the expected calibration error, sum over bins of n_b / n |mean probability - share genuine|.
+
+    Bins are equally wide (Naeini, Cooper and Hauskrecht, 2015).
+
+    >>> ece([0.75, 0.75, 0.25, 0.25], [1, 1, 0, 0])
+    0.25
+    """
+    table = reliability(probability, same, bins=bins)
+    return float(np.sum(table["trials"] * np.abs(table["probability"] - table["genuine"])) / table["trials"].sum())
+
+
+def reliability(probability: Values, same: Values, *, bins: int = 15) -> dict[str, Floats]:
+    """Return mean probability, share genuine and number of trials of each bin that holds any."""
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, not {bins}")
+    chance, genuine = _as_probabilities(probability, same)
+    place = np.minimum((chance * bins).astype(np.int64), bins - 1)
+    trials = np.bincount(place, minlength=bins).astype(np.float64)
+    used = trials > 0
+    return {
+        "probability": np.bincount(place, chance, bins)[used] / trials[used],
+        "genuine": np.bincount(place, genuine, bins)[used] / trials[used],
+        "trials": trials[used],
+    }
+
+
+def cllr(log_likelihood_ratios: Values, same: Values) -> float:
+    """Return the cost of log-likelihood ratios in bits: 0 at best, 1 for a system that says nothing.
+
+    1/2 (mean over genuine of log2(1 + exp(-l)) + mean over impostors of log2(1 + exp(l))); Brümmer and du Preez,
+    "Application-independent evaluation of speaker detection", 2006. `Roc.min_cllr` is what is left of it after
+    the best monotone map.
+
+    >>> cllr([0.0, 0.0], [1, 0])
+    1.0
+    """
+    ratio, genuine = as_trials(log_likelihood_ratios, same)
+    misses, accepts = np.logaddexp(0, -ratio[genuine]), np.logaddexp(0, ratio[~genuine])
+    return float((misses.mean() + accepts.mean()) / (2 * np.log(2)))
+
+
+def _fit_platt(score: Floats, genuine: NDArray[np.bool_]) -> Parameters:
+    """Fit a logistic curve to smoothed targets: Platt, "Probabilistic outputs for support vector machines", 1999."""
+    middle, spread = float(score.mean()), float(score.std()) or 1.0
+    standard = (score - middle) / spread
+    slope, intercept = _logistic(np.stack((standard, np.ones_like(standard))), _targets(genuine))
+    return {"slope": [slope / spread], "intercept": [intercept - slope * middle / spread]}
+
+
+def _platt(score: Floats, parameters: Parameters) -> Floats:
+    return score * parameters["slope"][0] + parameters["intercept"][0]
+
+
+def _fit_isotonic(score: Floats, genuine: NDArray[np.bool_]) -> Parameters:
+    """Pool adjacent violators: Zadrozny and Elkan, 2002; targets smoothed as Platt's keep off 0 and 1."""
+    from scipy.optimize import isotonic_regression
+
+    values, place, trials = np.unique(score, return_inverse=True, return_counts=True)
+    means = np.bincount(place, _targets(genuine)) / trials
+    pooled = isotonic_regression(means, weights=trials)
+    firsts, lasts = pooled.blocks[:-1], pooled.blocks[1:] - 1
+    knots = np.unique(np.concatenate((firsts, lasts)))
+    return {"scores": values[knots].tolist(), "probabilities": pooled.x[knots].tolist()}
+
+
+def _isotonic(score: Floats, parameters: Parameters) -> Floats:
+    probability = np.interp(score, parameters["scores"], parameters["probabilities"])
+    return np.log(probability) - np.log1p(-probability)
+
+
+def _fit_beta(score: Floats, genuine: NDArray[np.bool_]) -> Parameters:
+    """Fit c + a ln p - b ln(1 - p), a and b at least 0, on Platt's p: Kull, Silva Filho and Flach, 2017."""
+    platt, targets = _fit_platt(score, genuine), _targets(genuine)
+    features = _beta_features(_platt(score, platt))
+    used = [True, True, True]
+    weights = _logistic(features, targets)
+    if weights[:2].min() < 0:
+        used[int(np.argmin(weights[:2]))] = False
+        weights = np.zeros(3)
+        weights[used] = _logistic(features[used], targets)
+    return {**platt, "weights": weights.tolist()}
+
+
+def _beta(score: Floats, parameters: Parameters) -> Floats:
+    weights: Floats = np.asarray(parameters["weights"])
+    return weights @ _beta_features(_platt(score, parameters))
+
+
+def _beta_features(odds: Floats) -> Floats:
+    """Return (3, trials) ln p, -ln(1 - p) and 1 for p = sigmoid(odds)."""
+    return np.stack((-np.logaddexp(0, -odds), np.logaddexp(0, odds), np.ones_like(odds)))
+
+
+def _targets(genuine: NDArray[np.bool_]) -> Floats:
+    count = int(genuine.sum())
+    return np.where(genuine, (count + 1) / (count + 2), 1 / (genuine.size - count + 2))
+
+
+def _logistic(features: Floats, targets: Floats) -> Floats:
+    """Return the weights of (features, trials) that minimise the logistic loss, by Newton's method with halving."""
+    weights = np.zeros(len(features))
+    ridge = 1e-9 * np.eye(len(features)) * targets.size
+
+    def loss(at: Floats) -> float:
+        odds = at @ features
+        return float(np.sum(np.logaddexp(0, odds) - targets * odds))
+
+    for _ in range(100):
+        chance = _sigmoid(weights @ features)
+        gradient = features @ (chance - targets)
+        curvature = (features * (chance * (1 - chance))) @ features.T + ridge
+        step = np.linalg.solve(curvature, gradient)
+        if gradient @ step < 1e-18 * targets.size:
+            break
+        before, size = loss(weights), 1.0
+        while loss(weights - size * step) > before and size > 1e-10:
+            size /= 2
+        weights = weights - size * step
+    return weights
+
+
+def _sigmoid(odds: Floats) -> Floats:
+    # tanh does not overflow at either end.
+    return 0.5 + 0.5 * np.tanh(odds / 2)
+
+
+def _as_probabilities(probability: Values, same: Values) -> tuple[Floats, NDArray[np.bool_]]:
+    chance, genuine = as_trials(probability, same)
+    if chance.min() < 0 or chance.max() > 1:
+        raise ValueError(f"probabilities lie between 0 and 1; these reach from {chance.min()} to {chance.max()}")
+    return chance, genuine
+
+
+def _check_far(rule: str, far: float | None, roc: Roc) -> None:
+    if (rule == "far") != (far is not None):
+        need = "needs" if rule == "far" else "takes no"
+        raise ValueError(f"the rule {rule!r} {need} false-accept rate `far`; given: {far}")
+    if far is not None and roc.tar_at_far(far) is None:
+        raise ValueError(
+            f"{roc.impostors} impostor trials cannot show a false-accept rate of {far:g}; "
+            f"the least they can is {roc.least_far:.2g}"
+        )
+
+
+def _check_distance(what: str, own: str, given: str) -> None:
+    if own != given:
+        raise ValueError(f"this {what} belongs to {own} scores and means nothing for {given}; choose it anew")
+
+
+def _check_known(what: str, name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        names = ", ".join([*near, *(other for other in known if other not in near)])
+        raise ValueError(f"unknown {what} {name!r}; known ones, nearest first: {names}")
+
+
+def _check_keys(what: str, given: Mapping[str, Any], known: set[str]) -> None:
+    if set(given) != known:
+        missing, unknown = sorted(known - set(given)), sorted(set(given) - known)
+        raise ValueError(f"not a stored {what}: missing {missing}, unknown {unknown}")
+
+
+RULES: dict[str, Callable[[Roc, float, dict[str, float]], float]] = {
+    "accuracy": lambda roc, _far, _costs: roc.best_threshold(),
+    "eer": lambda roc, _far, _costs: roc.eer_threshold,
+    "far": lambda roc, far, _costs: roc.threshold_at_far(far),
+    "cost": lambda roc, _far, costs: roc.cost_threshold(**costs),
+}
+METHODS: dict[str, tuple[Callable[[Floats, NDArray[np.bool_]], Parameters], Callable[[Floats, Parameters], Floats]]] = {
+    "platt": (_fit_platt, _platt),
+    "isotonic": (_fit_isotonic, _isotonic),
+    "beta": (_fit_beta, _beta),
+}

@@ -1,0 +1,199 @@
+"""Which of these N is it, from k examples of each? Thousands of episodes at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise import distances
+from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
+from likewise.evaluation.intervals import mean_interval
+
+Indices = NDArray[np.int64]
+Mode = Literal["nearest", "prototype"]
+
+# Probes in one distance matrix: sharing it wastes the blocks off its diagonal, not sharing it wastes calls.
+TOGETHER = 200
+
+
+@dataclass(frozen=True)
+class OneShotResult:
+    """The accuracy over episodes.
+
+    Attributes:
+        accuracy: the share of probes given their own class.
+        interval: the ends of the 95 % interval of the mean over episodes.
+        episodes: how many episodes were drawn.
+        protocol: ways, shots, probes and mode in words.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    episodes: int
+    protocol: str
+
+
+def evaluate(
+    embeddings: Array,
+    labels: Labels,
+    *,
+    distance: str,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 1,
+    episodes: int = 1000,
+    seed: int,
+    groups: Labels | None = None,
+    mode: Mode = "nearest",
+) -> OneShotResult:
+    """Draw episodes of `ways` classes, enrol `shots` samples of each and recognise `queries` others of each.
+
+    Classes and samples are drawn uniformly without repeats; with `groups`, a group is drawn first (uniformly
+    among those with enough classes) and all classes of the episode come from it, as within an alphabet in
+    Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning", 2015. A class that is equally near as
+    others gets its share of the point, so an encoder that tells nothing apart scores 1 / ways. The draw does
+    not depend on the order of the rows.
+
+    Args:
+        embeddings: (samples, dimensions).
+        labels: (samples,) classes; those with fewer than `shots + queries` samples are not drawn.
+        distance: a name that `likewise.distances.build` knows.
+        ways: classes in an episode.
+        shots: samples enrolled for each.
+        queries: probes of each.
+        episodes: how many to draw.
+        seed: of the draw.
+        groups: (samples,) the group of each sample; a class that stands in two groups counts as two classes.
+        mode: "nearest" enrolled sample, or "prototype", the mean of a class's enrolled embeddings (Snell,
+            Swersky and Zemel, "Prototypical networks for few-shot learning", 2017).
+
+    Raises:
+        ValueError: where no group has enough classes with enough samples, or for a bad number or mode.
+
+    >>> points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]])
+    >>> evaluate(points, [0, 0, 1, 1, 2, 2], distance="euclidean", ways=3, episodes=100, seed=0)
+    OneShotResult(accuracy=1.0, interval=(0.963..., 1.0), episodes=100, protocol='3-way 1-shot, ...')
+    """
+    _check_numbers(ways=ways, shots=shots, queries=queries, episodes=episodes)
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}; known ones: {', '.join(MODES)}")
+    matrix = as_embeddings(embeddings)
+    codes = as_codes(labels, samples=len(matrix))
+    group_codes = np.zeros_like(codes) if groups is None else as_codes(groups, samples=len(matrix))
+    pool = _Pool.build(matrix, codes, group_codes, ways=ways, size=shots + queries)
+    generator = np.random.Generator(np.random.Philox(seed))
+    drawn = pool.draw(generator, episodes=episodes, ways=ways, size=shots + queries)
+    judge, measure = MODES[mode], distances.build(distance)
+    right = np.concatenate([judge(matrix, part[..., :shots], part[..., shots:], measure) for part in _parts(drawn)])
+    where = "classes from anywhere" if groups is None else "classes of one group"
+    return OneShotResult(
+        accuracy=float(right.mean()),
+        interval=mean_interval(right),
+        episodes=episodes,
+        protocol=f"{ways}-way {shots}-shot, {queries} {'probe' if queries == 1 else 'probes'} a class, {where}, {mode}",
+    )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The classes that can be drawn, by group.
+
+    Attributes:
+        samples: (samples,) row indices by group and class, and inside a class by the embedding itself.
+        starts: (classes,) where each class begins in `samples`, ordered by group.
+        counts: (classes,) how many samples it has.
+        group_starts: (groups,) where each group begins in `starts`.
+        group_counts: (groups,) how many classes it has.
+    """
+
+    samples: Indices
+    starts: Indices
+    counts: Indices
+    group_starts: Indices
+    group_counts: Indices
+
+    @classmethod
+    def build(cls, matrix: Tensor, codes: Indices, groups: Indices, *, ways: int, size: int) -> "_Pool":
+        order = np.lexsort((*matrix.numpy().T, codes, groups))
+        both = np.stack((groups, codes), axis=1)[order]
+        names, starts, counts = np.unique(both, axis=0, return_index=True, return_counts=True)
+        drawable = counts >= size
+        _, group_starts, group_counts = np.unique(names[drawable, 0], return_index=True, return_counts=True)
+        wide = group_counts >= ways
+        if not wide.any():
+            raise ValueError(
+                f"{ways}-way episodes need {ways} classes of at least {size} samples each in one group; "
+                f"the most there are is {group_counts.max(initial=0)}"
+            )
+        return cls(order, starts[drawable], counts[drawable], group_starts[wide], group_counts[wide])
+
+    def draw(self, generator: np.random.Generator, *, episodes: int, ways: int, size: int) -> Indices:
+        """Return (episodes, ways, size) row indices: distinct classes of one group, distinct samples of each."""
+        group = generator.integers(self.group_counts.size, size=episodes)
+        classes = self.group_starts[group, None] + _distinct(generator, self.group_counts[group], ways)
+        positions = _distinct(generator, self.counts[classes].ravel(), size)
+        offsets: Indices = positions.reshape(episodes, ways, size)
+        rows: Indices = self.samples[self.starts[classes][..., None] + offsets]
+        return rows
+
+
+def _distinct(generator: np.random.Generator, populations: Indices, size: int) -> Indices:
+    """Return (rows, size) distinct numbers below each row's population, in random order.
+
+    Floyd's sampling, all rows at once: Bentley and Floyd, "A sample of brilliance", 1987.
+    """
+    chosen = np.empty((populations.size, size), dtype=np.int64)
+    for column in range(size):
+        last = populations - size + column
+        number = (generator.random(populations.size) * (last + 1)).astype(np.int64)
+        taken = (chosen[:, :column] == number[:, None]).any(axis=1)
+        chosen[:, column] = np.where(taken, last, number)
+    return np.take_along_axis(chosen, generator.random(chosen.shape).argsort(axis=1), axis=1)
+
+
+def _parts(drawn: Indices) -> Iterator[Tensor]:
+    step = max(1, TOGETHER // (drawn.shape[1] * drawn.shape[2]))
+    return (torch.from_numpy(drawn[start : start + step]) for start in range(0, len(drawn), step))
+
+
+def _nearest(matrix: Tensor, enrolled: Tensor, probes: Tensor, measure: distances.Distance) -> NDArray[np.float64]:
+    """Return each episode's accuracy when the nearest of (episodes, ways, shots) enrolled samples answers."""
+    scores = _scores(matrix[probes].flatten(1, 2), matrix[enrolled].flatten(1, 2), measure)
+    return _accuracy(scores.view(*scores.shape[:2], *enrolled.shape[1:]).amax(dim=3))
+
+
+def _prototype(matrix: Tensor, enrolled: Tensor, probes: Tensor, measure: distances.Distance) -> NDArray[np.float64]:
+    """Return each episode's accuracy when the nearest mean of a class's enrolled samples answers."""
+    means = matrix[enrolled].double().mean(dim=2)
+    return _accuracy(_scores(matrix[probes].flatten(1, 2), means, measure))
+
+
+def _scores(probes: Tensor, enrolled: Tensor, measure: distances.Distance) -> Tensor:
+    """(episodes, probes, enrolled) scores in single precision, so that equal distances tie."""
+    episodes, probe_count, _ = probes.shape
+    distance = measure.pairwise(probes.flatten(0, 1), enrolled.flatten(0, 1))
+    score = measure.score(distance).float().view(episodes, probe_count, episodes, -1)
+    return score.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+
+
+def _accuracy(scores: Tensor) -> NDArray[np.float64]:
+    """Return the share of (episodes, ways x queries, ways) scores whose best is the probe's own class."""
+    best = scores == scores.amax(dim=2, keepdim=True)
+    own = torch.arange(scores.shape[2]).repeat_interleave(scores.shape[1] // scores.shape[2])
+    mine = best.gather(2, own.expand(len(scores), -1)[..., None]).squeeze(2)
+    points = mine.double() / best.sum(dim=2)
+    return np.asarray(points.mean(dim=1))
+
+
+def _check_numbers(**numbers: int) -> None:
+    for name, number in numbers.items():
+        least = 2 if name == "ways" else 1
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, not {number}")
+
+
+MODES = {"nearest": _nearest, "prototype": _prototype}

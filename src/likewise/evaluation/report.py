@@ -1,0 +1,256 @@
+"""What a person looks at: one self-contained HTML page with the verdict, the figures and what went wrong."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.evaluation.checks import Values, as_trials
+from likewise.evaluation.figures import all_figures, percent, roc_table, score_histogram
+from likewise.evaluation.verification import roc_from_trials
+
+Pixels = NDArray[np.uint8]
+
+# The longer side of a picture in the page, in pixels.
+PICTURE = 128
+# Pictures smaller than this are drawn with sharp pixels.
+SMALL = 64
+
+LABELS = {
+    "accuracy": "Right answers",
+    "eer": "Equal error rate",
+    "eer_plain": "Equal error rate, without the convex hull",
+    "auc": "Area under the ROC",
+    "min_dcf": "Least detection cost",
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+}
+# Metrics that are no shares.
+NUMBERS = ("auc", "min_dcf", "cllr", "min_cllr", "brier", "ece")
+# What figures were counted on, and the ends of their intervals, stand beside them.
+COUNTS = ("trials", "genuine", "impostors", "queries", "excluded", "gallery", "episodes")
+ENDS = ("low", "high")
+
+__all__ = ["Example", "ReportData", "Side", "hardest", "render", "roc_table", "score_histogram", "verdict"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two samples of a trial.
+
+    Attributes:
+        id: the sample's id.
+        label: its class.
+        picture: (channels, height, width) grey or colour; None for samples that are not pictures.
+    """
+
+    id: str
+    label: str
+    picture: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A trial to look at."""
+
+    left: Side
+    right: Side
+    score: float
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows.
+
+    Attributes:
+        title: the page's heading, such as the name of the data.
+        subject: what the trials are, to follow their number, such as "pairs of unseen samples".
+        metrics: the sections and values of the metrics file.
+        scores: (trials,) of the test trials, larger is more alike.
+        same: (trials,) 1 for genuine, 0 for impostor.
+        threshold: chosen on another split.
+        history: one row an epoch, with columns such as loss and val_eer.
+        false_accepts: the impostor trials with the highest scores, see `hardest`.
+        false_rejects: the genuine trials with the lowest scores.
+        params: what the run was asked to do, nested by block.
+        summary: what is known about the data, nested freely.
+        calibration: from score to probability, fitted on another split.
+    """
+
+    title: str
+    subject: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    scores: Values
+    same: Values
+    threshold: Threshold
+    history: pd.DataFrame
+    false_accepts: Sequence[Example]
+    false_rejects: Sequence[Example]
+    params: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    calibration: Calibration | None = None
+
+
+def hardest(scores: Values, same: Values, *, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of the impostors that score highest and of the genuine trials that score lowest.
+
+    Among equal scores the trial that stands first comes first.
+
+    >>> hardest([0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0], count=1)
+    (array([1]), array([2]))
+    """
+    score, genuine = as_trials(scores, same)
+    impostors, mates = np.flatnonzero(~genuine), np.flatnonzero(genuine)
+    highest = impostors[np.argsort(-score[impostors], kind="stable")[:count]]
+    lowest = mates[np.argsort(score[mates], kind="stable")[:count]]
+    return highest, lowest
+
+
+def verdict(data: ReportData) -> str:
+    """Return in a sentence or two how good the model is."""
+    roc = roc_from_trials(data.scores, data.same)
+    return (
+        f"On {roc.genuine + roc.impostors:,} {data.subject} the answer was right "
+        f"{percent(roc.accuracy(data.threshold.value))} of the time, with the threshold chosen on "
+        f"{data.threshold.split}. The equal error rate is {percent(roc.eer)}."
+    )
+
+
+def render(data: ReportData) -> str:
+    """Return the page: HTML with its style and pictures inside, no scripts, the same bytes for the same data."""
+    environment = Environment(
+        loader=PackageLoader("likewise.evaluation", "."),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = all_figures(
+        data.scores,
+        data.same,
+        threshold=data.threshold,
+        history=data.history,
+        calibration=data.calibration,
+    )
+    return environment.get_template("report.html").render(
+        data=data,
+        verdict=verdict(data),
+        sections=[_section(name, values) for name, values in data.metrics.items()],
+        figures=figures,
+        galleries=_galleries(data),
+        tables={"Data": _flat(data.summary), "Parameters": _flat(data.params)},
+    )
+
+
+def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a block of the metrics table: its figures, and in a note what they were counted on."""
+    counts = [f"{values[key]:,} {key}" for key in COUNTS if key in values]
+    words = [values["protocol"]] if "protocol" in values else []
+    shown = [key for key in values if key not in COUNTS and not key.endswith(ENDS) and key != "protocol"]
+    rows = [
+        {"label": _label(key), "value": _figure(key, values[key]), "interval": _interval(key, values)} for key in shown
+    ]
+    return {"name": name.replace("_", " "), "note": "; ".join([*words, ", ".join(counts)]), "rows": rows}
+
+
+def _label(key: str) -> str:
+    """Return a metric's name for a reader: tar_at_far_0_1_percent is "True accepts at 0.1 % false accepts"."""
+    if key in LABELS:
+        return LABELS[key]
+    if found := re.fullmatch(r"tar_at_far_(\w+)_percent", key):
+        return f"True accepts at {found[1].replace('_', '.')} % false accepts"
+    if found := re.fullmatch(r"(recall|precision|ndcg)_at_(\d+)", key):
+        return f"{found[1].capitalize().replace('Ndcg', 'NDCG')} at {found[2]}"
+    return key.replace("_", " ").capitalize()
+
+
+def _figure(key: str, value: Any) -> str:
+    if isinstance(value, float) and key in NUMBERS:
+        return f"{value:.4f}"
+    return percent(value) if value is None or isinstance(value, int | float) else str(value)
+
+
+def _interval(key: str, values: Mapping[str, Any]) -> str:
+    low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
+    if key == "accuracy" and low is None:
+        low, high = values.get("low"), values.get("high")
+    return "" if low is None or high is None else f"{_figure(key, low)} to {_figure(key, high)}"
+
+
+def _galleries(data: ReportData) -> list[dict[str, Any]]:
+    """Return the two sets of examples, each with a heading that says how many of them are errors."""
+    score, genuine = as_trials(data.scores, data.same)
+    accepted = score >= data.threshold.value
+    kinds = (
+        ("false accepts", "two classes", data.false_accepts, accepted & ~genuine),
+        ("false rejects", "one class", data.false_rejects, ~accepted & genuine),
+    )
+    return [
+        {
+            "title": f"The hardest {name}",
+            "note": _gallery_note(pair, errors=int(errors.sum()), shown=len(examples)),
+            "examples": [_picture_pair(example, name, data.threshold.value) for example in examples],
+        }
+        for name, pair, examples, errors in kinds
+    ]
+
+
+def _gallery_note(pair: str, *, errors: int, shown: int) -> str:
+    total = f"{errors:,} pairs of {pair} were answered wrongly"
+    if errors >= shown:
+        return f"{total}; these are the {shown} worst."
+    if errors == 0:
+        return f"None of the pairs of {pair} was answered wrongly; these are the {shown} nearest misses."
+    return f"{total}: the first {errors} of these {shown}. The others are the nearest misses."
+
+
+def _picture_pair(example: Example, name: str, threshold: float) -> dict[str, Any]:
+    wrong = (example.score >= threshold) == (name == "false accepts")
+    sides = [{"side": side, "source": _source(side.picture)} for side in (example.left, example.right)]
+    small = any(
+        side.picture is not None and max(side.picture.shape[1:]) < SMALL for side in (example.left, example.right)
+    )
+    return {"sides": sides, "score": f"{example.score:.4f}", "wrong": wrong, "small": small}
+
+
+def _source(picture: Pixels | None) -> str | None:
+    """Return a picture as the source of an `<img>`, made smaller where it is large."""
+    if picture is None:
+        return None
+    pixels = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((PICTURE, PICTURE))
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return the leaves of nested values, each with its dotted name."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{name}.")
+        else:
+            rows.append((name, _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, str | float):
+        return f"{value}"
+    return ", ".join(_text(item) for item in value)

@@ -1,0 +1,234 @@
+"""Are these two the same? Error rates over a list of trials, or over all pairs in bounded memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise import distances
+from likewise.evaluation.checks import Array, Labels, Values, as_codes, as_embeddings, as_trials, as_vector
+from likewise.evaluation.curves import Counts, Roc
+
+# Scores in one block of the distance matrix, and impostor scores sorted at a time.
+BLOCK = 2**21
+SORTED = 2**24
+
+Singles = NDArray[np.float32]
+
+
+def roc_from_trials(scores: Values, same: Values) -> Roc:
+    """Return the exact ROC of a list of trials.
+
+    Args:
+        scores: (trials,) larger is more alike; any float type.
+        same: (trials,) 1 for a genuine trial, 0 for an impostor.
+
+    Raises:
+        ValueError: for NaN or infinite scores, answers other than 0 and 1, or trials of one kind only.
+
+    >>> roc = roc_from_trials([0.9, 0.8, 0.3, 0.1], [1, 0, 1, 0])
+    >>> roc.auc, roc.eer_plain, roc.eer
+    (0.75, 0.5, 0.25)
+    >>> roc.tar_at_far(0.5), roc.tar_at_far(0.01), roc.least_far
+    (1.0, None, 0.5)
+    """
+    score, genuine = as_trials(scores, same)
+    order = np.argsort(-score)
+    falling, genuine = score[order], genuine[order]
+    ends = np.append(np.flatnonzero(np.diff(falling)), falling.size - 1)
+    accepted, true_accepts = ends + 1, np.cumsum(genuine)[ends]
+    values = falling[ends]
+    return Roc(
+        thresholds=np.concatenate(([np.inf], values)),
+        below=np.concatenate((values, [-np.inf])),
+        false_accepts=np.concatenate(([0], accepted - true_accepts)),
+        true_accepts=np.concatenate(([0], true_accepts)),
+    )
+
+
+def roc_all_pairs(
+    embeddings: Array, labels: Labels, distance: str = "cosine", *, thresholds: Sequence[float] = ()
+) -> Roc:
+    """Return the exact ROC over all N (N - 1) / 2 pairs, in memory that grows with the genuine pairs alone.
+
+    Only at genuine scores does the ROC rise, so those are kept and sorted, and the impostors, block by block
+    of the distance matrix, are counted between them. AUC, EER, minDCF, TAR at a FAR and the best accuracy
+    come out exactly. Scores are compared in single precision, to which distances are rounded from double:
+    pairs that are equally far apart tie, whatever the order of the rows.
+
+    Args:
+        embeddings: (samples, dimensions).
+        labels: (samples,) the class of each sample.
+        distance: a name that `likewise.distances.build` knows.
+        thresholds: further thresholds at which errors are to be counted, for `Roc.accuracy`.
+
+    Raises:
+        ValueError: for embeddings with NaN, missing labels, no genuine pair or no impostor pair.
+
+    >>> roc = roc_all_pairs(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), [0, 0, 1, 1])
+    >>> roc.genuine, roc.impostors, roc.eer, roc.auc
+    (2, 4, 0.0, 1.0)
+    """
+    blocks = _Blocks.build(as_embeddings(embeddings), labels, distance)
+    genuine = np.sort(blocks.genuine())
+    impostors = blocks.pairs - genuine.size
+    if not genuine.size or not impostors:
+        kind = "impostor" if genuine.size else "genuine"
+        raise ValueError(f"none of the {blocks.pairs} pairs is {kind}; error rates need pairs of both kinds")
+    tally = _Tally.build(_edges(genuine, thresholds))
+    for scores in blocks.impostors():
+        tally.add(scores)
+    return tally.roc(genuine=genuine, impostors=impostors)
+
+
+def _edges(genuine: Singles, thresholds: Sequence[float]) -> Singles:
+    """Return the scores to count impostors at: every genuine one, and each threshold rounded up to single."""
+    asked = as_vector(thresholds, name="thresholds")
+    single = asked.astype(np.float32)
+    rounded_up = np.where(single < asked, np.nextafter(single, np.float32(np.inf)), single)
+    return np.unique(np.concatenate((genuine, rounded_up)))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The distance matrix of samples in the order of their classes, walked above its diagonal in row blocks.
+
+    Attributes:
+        matrix: (samples, dimensions) ordered by class.
+        ends: (samples,) the index after the last sample of each sample's class.
+        measure: the distance.
+    """
+
+    matrix: Tensor
+    ends: NDArray[np.int64]
+    measure: distances.Distance
+
+    @classmethod
+    def build(cls, matrix: Tensor, labels: Labels, distance: str) -> "_Blocks":
+        codes = as_codes(labels, samples=len(matrix))
+        order = np.argsort(codes, kind="stable")
+        ends = np.cumsum(np.bincount(codes))[codes[order]]
+        return cls(matrix[torch.from_numpy(order)], ends, distances.build(distance))
+
+    @property
+    def pairs(self) -> int:
+        return len(self.matrix) * (len(self.matrix) - 1) // 2
+
+    def genuine(self) -> Singles:
+        """Return the scores of all pairs of one class."""
+        return np.concatenate([self._genuine(rows) for rows in self._rows()])
+
+    def impostors(self) -> Iterator[Singles]:
+        """Return the scores of all pairs of two classes by blocks; NaN where a pair belongs elsewhere."""
+        for rows in self._rows():
+            first, last = int(self.ends[rows.start]), int(self.ends[rows.stop - 1])
+            if first < len(self.matrix):
+                scores = self._scores(rows, slice(first, len(self.matrix)))
+                elsewhere = np.arange(first, last) < self.ends[rows, None]
+                scores[:, : last - first][elsewhere] = np.nan
+                yield scores
+
+    def _genuine(self, rows: slice) -> Singles:
+        columns = np.arange(rows.start, self.ends[rows.stop - 1])
+        later = columns > np.arange(rows.start, rows.stop)[:, None]
+        scores = self._scores(rows, slice(rows.start, int(columns[-1]) + 1))
+        return scores[later & (columns < self.ends[rows, None])]
+
+    def _rows(self) -> Iterator[slice]:
+        samples = len(self.matrix)
+        step = max(1, BLOCK // samples)
+        return (slice(start, min(start + step, samples)) for start in range(0, samples, step))
+
+    def _scores(self, rows: slice, columns: slice) -> Singles:
+        score = self.measure.score(self.measure.pairwise(self.matrix[rows], self.matrix[columns]))
+        singles = score.to(torch.float32).numpy()
+        if not np.isfinite(singles.min()) or not np.isfinite(singles.max()):
+            raise ValueError("some scores are NaN or infinite; are embeddings too large to square?")
+        return singles
+
+
+@dataclass
+class _Tally:
+    """Impostor scores counted between sorted edges, and the scores nearest to each edge.
+
+    Attributes:
+        edges: (edges,) rising.
+        at_least: (edges,) impostors with a score of at least the edge.
+        above: (edges,) impostors with a score above the edge.
+        under: (edges,) the highest impostor score below the edge, -inf for none.
+        over: (edges,) the lowest impostor score above the edge, inf for none.
+        lowest: the lowest impostor score.
+        highest: the highest impostor score.
+        waiting: scores not yet counted.
+    """
+
+    edges: Singles
+    at_least: NDArray[np.int64]
+    above: NDArray[np.int64]
+    under: Singles
+    over: Singles
+    lowest: float = np.inf
+    highest: float = -np.inf
+    waiting: list[Singles] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, edges: Singles) -> "_Tally":
+        nought, far = np.zeros(edges.size, dtype=np.int64), np.full(edges.size, np.inf, dtype=np.float32)
+        return cls(edges, nought, nought.copy(), -far, far)
+
+    def add(self, scores: Singles) -> None:
+        """Count a block; scores below the lowest edge that are not the highest there need no place."""
+        self.lowest = min(self.lowest, float(np.fmin.reduce(scores, axis=None)))
+        self.waiting.append(scores[scores > self.under[0]])
+        if np.isinf(self.highest) or sum(kept.size for kept in self.waiting) >= SORTED:
+            self.count()
+
+    def count(self) -> None:
+        """Sort what waits and place every edge in it: far fewer searches than placing every score."""
+        if not self.waiting:
+            return
+        scores = np.concatenate(self.waiting)
+        self.waiting = []
+        scores.sort()
+        left = np.searchsorted(scores, self.edges, side="left")
+        right = np.searchsorted(scores, self.edges, side="right")
+        self.at_least += scores.size - left
+        self.above += scores.size - right
+        fenced = np.concatenate(([-np.inf], scores, [np.inf])).astype(np.float32)
+        np.maximum(self.under, fenced[left], out=self.under)
+        np.minimum(self.over, fenced[right + 1], out=self.over)
+        self.highest = max(self.highest, float(fenced[-2]))
+
+    def roc(self, *, genuine: Singles, impostors: int) -> Roc:
+        """Return the vertices at each edge, and at the lowest impostor in the gap above each edge."""
+        self.count()
+        left, right = (np.searchsorted(genuine, self.edges, side=side) for side in ("left", "right"))
+        fenced = np.concatenate(([-np.inf], genuine)).astype(np.float32)
+        under = np.maximum(self.under, fenced[left])
+        up_to = np.where((self.at_least > self.above) | (right > left), self.edges, under)
+        gap = np.flatnonzero(self.over < np.append(self.edges[1:], np.inf))
+        top, bottom = max(genuine[-1], self.highest), min(self.edges[0], self.lowest)
+        parts = [
+            ([np.inf], [top], [0], [0]),
+            (self.edges, under, self.at_least, genuine.size - left),
+            (self.over[gap], up_to[gap], self.above[gap], genuine.size - right[gap]),
+            ([bottom], [-np.inf], [impostors], [genuine.size]),
+        ]
+        thresholds, below, false, true = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return _falling(thresholds, below, false, true)
+
+
+def _falling(thresholds: NDArray[np.floating], below: NDArray[np.floating], false: Counts, true: Counts) -> Roc:
+    """Return the ROC of operating points in any order, without thresholds that accept no more trials."""
+    order = np.argsort(-thresholds, kind="stable")
+    accepted = (false + true)[order]
+    kept = order[np.append(True, np.diff(accepted) > 0)]
+    return Roc(
+        thresholds=thresholds[kept].astype(np.float64),
+        below=below[kept].astype(np.float64),
+        false_accepts=false[kept].astype(np.int64),
+        true_accepts=true[kept].astype(np.int64),
+    )

@@ -1,0 +1,206 @@
+"""Encoders: a raw sample to its embedding, by the name of the backbone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likewise.learning import initialisers
+from likewise.learning.backbones import Backbone, Mlp
+from likewise.learning.convolutional import Conv, ResNet
+from likewise.learning.options import choose, only_known, whole
+from likewise.learning.tdnn import Tdnn
+from likewise.learning.vit import VisionTransformer
+
+LEAST_EMBEDDING, MOST_EMBEDDING = 2, 2048
+
+NORM_FLOOR = 1e-6
+"""Shorter embeddings are divided by this and not by their length, so that the gradient at zero is finite."""
+
+IMAGE_MIDDLE = 127.5
+"""Mean and spread of an image's bytes where none are given: 0..255 becomes -1..1."""
+
+Numbers = float | Sequence[float] | Tensor
+
+
+class Encoder(nn.Module):
+    """Standardise, backbone, linear head, L2 normalisation: raw samples to embeddings.
+
+    Samples come in raw units, as they are stored: uint8 0..255 or float, the cast is inside. `mean` and `std`
+    are buffers (1, channels, 1, ...), and so travel with the weights and into ONNX. Made by `build`.
+
+    Attributes:
+        name: the backbone's name.
+        input_shape: shape of one sample.
+        embedding: numbers an embedding.
+        normalise: whether embeddings have length 1.
+        options: every option of the backbone, the defaults too.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        backbone: Backbone,
+        input_shape: tuple[int, ...],
+        embedding: int,
+        *,
+        normalise: bool,
+        mean: Tensor,
+        std: Tensor,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.name, self.input_shape, self.embedding = name, input_shape, embedding
+        self.normalise, self.options = normalise, options
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.features, embedding)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map samples (n, *input_shape), uint8 or float, to embeddings (n, embedding), float32.
+
+        Raises:
+            ValueError: when the samples have another shape than the encoder was built for.
+        """
+        self._check(samples)
+        standard = (samples.to(self.mean.dtype) - self.mean) / self.std
+        embeddings: Tensor = self.head(self.backbone(standard)).float()
+        return F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `from_description` needs to build the same encoder, as JSON values; weights apart."""
+        return {
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "embedding": self.embedding,
+            "normalise": self.normalise,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "options": dict(self.options),
+        }
+
+    def _check(self, samples: Tensor) -> None:
+        wanted, given = self.input_shape, tuple(samples.shape[1:])
+        if self.backbone.any_length:
+            wanted, given = wanted[:-1], given[:-1]
+        if samples.dim() != 1 + len(self.input_shape) or wanted != given:
+            raise ValueError(
+                f"the {self.name} encoder takes a batch (n, {', '.join(map(str, self.input_shape))}), "
+                f"but was given {tuple(samples.shape)}; resize the samples or build an encoder for them"
+            )
+
+
+def build(
+    name: str,
+    input_shape: Sequence[int],
+    embedding: int,
+    *,
+    normalise: bool = True,
+    initialiser: str = "default",
+    seed: int = 0,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    **options: Any,
+) -> Encoder:
+    """Return a new encoder on the CPU: same arguments, same weights, and no global generator moves.
+
+    Args:
+        name: one of `ENCODERS`.
+        input_shape: of one sample: (channels, height, width), (channels, length), or (numbers,) for mlp.
+        embedding: numbers an embedding, 2 to 2048.
+        normalise: give embeddings of length 1.
+        initialiser: one of `initialisers.INITIALISERS`.
+        seed: decides the first weights.
+        mean: what is taken off each channel, in raw units, one number or one a channel; none: 127.5 for
+            images, 0 for others.
+        std: what each channel is divided by after that; none: 127.5 for images, 1 for others.
+        **options: the backbone's own, such as `width`.
+
+    Raises:
+        ValueError: when a name or an option is unknown, a number is out of range, or the backbone cannot take
+            samples of this shape; says what is known or what would fit.
+
+    Example:
+        >>> encoder = build("conv", (1, 28, 28), 64)
+        >>> encoder(torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
+        torch.Size([3, 64])
+    """
+    kind = choose("encoder", name, ENCODERS)
+    shape = tuple(whole(name, "a side of input_shape", side) for side in input_shape)
+    whole(name, "embedding", embedding, least=LEAST_EMBEDDING, most=MOST_EMBEDDING)
+    defaults = _options(kind)
+    only_known(name, options, defaults)
+    options = defaults | options
+    with initialisers.seeded(seed), torch.device("cpu"):
+        encoder = Encoder(
+            name,
+            kind(shape, **options),
+            shape,
+            embedding,
+            normalise=normalise,
+            mean=_per_channel("mean", mean, shape),
+            std=_per_channel("std", std, shape),
+            options=options,
+        )
+        initialisers.apply(encoder, initialiser, seed=seed)
+    return encoder
+
+
+def from_description(description: Mapping[str, Any]) -> Encoder:
+    """Return the encoder that `Encoder.describe` told of, with new weights to load the trained ones into.
+
+    Raises:
+        ValueError: when an entry is missing or unknown, or `build` refuses.
+
+    Example:
+        >>> from_description(build("mlp", (4,), 2, width=8).describe()).options
+        {'width': 8, 'depth': 2}
+    """
+    missing = [key for key in DESCRIPTION if key not in description]
+    if missing:
+        raise ValueError(f"the description of the encoder lacks {', '.join(missing)}")
+    only_known("the description of the encoder", description, DESCRIPTION)
+    entries = dict(description)
+    return build(**entries.pop("options"), **entries)
+
+
+def _options(kind: type[Backbone]) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _per_channel(name: str, given: Numbers | None, shape: tuple[int, ...]) -> Tensor:
+    """Return (1, channels, 1, ...), which subtracts from and divides a batch (n, *shape)."""
+    if given is None:
+        image = len(shape) == 3
+        given = IMAGE_MIDDLE if image else float(name == "std")
+    values = torch.as_tensor(given, dtype=torch.float32).flatten()
+    if len(values) not in (1, shape[0]):
+        raise ValueError(
+            f"{name} has {len(values)} numbers; give one, or one for each of {shape[0]} channels"
+        )
+    if not bool(torch.isfinite(values).all()) or (name == "std" and not bool((values > 0).all())):
+        wanted = "finite and above 0; use 1 for a constant channel" if name == "std" else "finite"
+        raise ValueError(f"{name} is {values.tolist()}, but must be {wanted}")
+    return values.expand(shape[0]).clone().reshape(1, shape[0], *[1] * (len(shape) - 1))
+
+
+DESCRIPTION = ("name", "input_shape", "embedding", "normalise", "mean", "std", "options")
+"""The entries of an encoder's description."""
+
+ENCODERS: dict[str, type[Backbone]] = {
+    "conv": Conv,
+    "resnet": ResNet,
+    "vit": VisionTransformer,
+    "tdnn": Tdnn,
+    "mlp": Mlp,
+}

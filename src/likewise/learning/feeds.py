@@ -1,0 +1,152 @@
+"""What the network eats: the batches of an epoch, as a pure function of the seed and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from likewise.learning.losses import PairTuples, TripletTuples
+from likewise.tuples import samplers
+
+Rows = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of the media, the class number of each, and the tuples among them (none: mined in the batch)."""
+
+    rows: Rows
+    labels: Tensor
+    tuples: PairTuples | TripletTuples | None = None
+
+
+class Feed(Protocol):
+    """A source of batches."""
+
+    def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
+        """Return how many batches epoch `number` has, and the batches."""
+
+
+class ClassFeed:
+    """P classes by K samples a batch; the loss finds its pairs or triplets among them.
+
+    Args:
+        rows: media rows of the training samples (n,).
+        labels: class number of each (n,).
+        classes_per_batch: P.
+        samples_per_class: K.
+        seed: with the epoch it decides the batches.
+    """
+
+    def __init__(
+        self, rows: Rows, labels: Rows, *, classes_per_batch: int, samples_per_class: int, seed: int
+    ) -> None:
+        self._rows, self._labels = rows, labels
+        self._shape = {"classes_per_batch": classes_per_batch, "samples_per_class": samples_per_class}
+        self._seed = seed
+
+    def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
+        """Return how many batches epoch `number` has, and the batches."""
+        plan = list(samplers.p_by_k(self._labels, **self._shape, seed=self._seed, epoch=number))
+        return len(plan), (Batch(self._rows[p], torch.from_numpy(self._labels[p])) for p in plan)
+
+
+class TupleFeed:
+    """Generated pairs or triplets, in a new order each epoch; a sample used twice in a batch is embedded once.
+
+    Args:
+        columns: media rows of each member, (n,) each: left and right, or anchor, positive and negative.
+        labels: class number of every media row, -1 where it has none.
+        same: 1 for a genuine and 0 for an impostor pair (n,); none for triplets.
+        batch_size: pairs or triplets a batch.
+        seed: with the epoch it decides the order.
+    """
+
+    def __init__(
+        self, columns: tuple[Rows, ...], labels: Rows, *, same: Rows | None, batch_size: int, seed: int
+    ) -> None:
+        self._columns, self._labels, self._same = np.stack(columns), labels, same
+        self._batch_size, self._seed = batch_size, seed
+
+    def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
+        """Return how many batches epoch `number` has, and the batches."""
+        count = self._columns.shape[1]
+        plan = list(samplers.plain(count, batch_size=self._batch_size, seed=self._seed, epoch=number))
+        return len(plan), map(self._batch, plan)
+
+    def _batch(self, places: Rows) -> Batch:
+        members = self._columns[:, places]
+        rows, where = np.unique(members, return_inverse=True)
+        indices = [torch.from_numpy(column) for column in where.reshape(members.shape)]
+        labels = torch.from_numpy(self._labels[rows])
+        if self._same is None:
+            return Batch(rows, labels, TripletTuples(*indices))
+        return Batch(rows, labels, PairTuples(*indices, torch.from_numpy(self._same[places])))
+
+
+def build(
+    name: str,
+    table: pd.DataFrame,
+    ids: pd.Index[str],
+    labels: Rows,
+    *,
+    batch_size: int,
+    classes_per_batch: int,
+    samples_per_class: int,
+    seed: int,
+) -> Feed:
+    """Make a feed from the table it feeds on.
+
+    Args:
+        name: `classes`, `pairs` or `triplets`.
+        table: columns id and class; left, right and same; or anchor, positive and negative.
+        ids: the sample id of every media row.
+        labels: the class number of every media row, -1 where it has none.
+        batch_size: pairs or triplets a batch.
+        classes_per_batch: P of the classes feed.
+        samples_per_class: K of the classes feed.
+        seed: decides the batches of every epoch.
+
+    Raises:
+        ValueError: when the name is unknown or the table names a sample that is not there.
+    """
+    columns = COLUMNS.get(name)
+    if columns is None:
+        raise ValueError(f"feed: given {name!r}; known: {', '.join(COLUMNS)}")
+    members = tuple(rows_of(table[column], ids) for column in columns)
+    if name == "classes":
+        return ClassFeed(
+            members[0],
+            labels[members[0]],
+            classes_per_batch=classes_per_batch,
+            samples_per_class=samples_per_class,
+            seed=seed,
+        )
+    same = table["same"].to_numpy(dtype=np.int64) if name == "pairs" else None
+    return TupleFeed(members, labels, same=same, batch_size=batch_size, seed=seed)
+
+
+def rows_of(column: pd.Series[str], ids: pd.Index[str]) -> Rows:
+    """Return the media row of each sample id.
+
+    Raises:
+        ValueError: when an id is not among the samples.
+    """
+    rows = ids.get_indexer(pd.Index(column))
+    if (rows < 0).any():
+        unknown = column[rows < 0].iloc[0]
+        raise ValueError(f"sample {unknown!r} is in a table but not in the samples; run `dvc repro`")
+    return np.asarray(rows, dtype=np.int64)
+
+
+COLUMNS = {
+    "classes": ("id",),
+    "pairs": ("left", "right"),
+    "triplets": ("anchor", "positive", "negative"),
+}

@@ -1,0 +1,215 @@
+"""evaluate: how good the trained network is on samples and pairs that it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from likewise import artifacts
+from likewise.config import Block, run_stage
+
+if TYPE_CHECKING:
+    from likewise.evaluation.calibration import Threshold
+    from likewise.evaluation.curves import Roc
+    from likewise.evaluation.report import Example, Side
+
+Array = np.ndarray[Any, Any]
+KS = (1, 5)
+
+
+class Params(Block):
+    """The `evaluate` block of params.yaml."""
+
+    threshold: Literal["accuracy", "eer", "far"]
+    far: float = Field(gt=0, lt=1)
+    ways: int = Field(ge=2)
+    shots: int = Field(ge=1)
+    episodes: int = Field(ge=1)
+    hardest: int = Field(ge=1, le=200)
+    seed: int = Field(ge=0)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The trials of one split: rows of the samples, the score of each, and whether it is genuine."""
+
+    left: Array
+    right: Array
+    same: Array
+    scores: Array
+
+
+def run(params: Params, root: Path) -> None:
+    """Write the metrics, the calibration, the curves, the worst errors and the report."""
+    from likewise.evaluation import calibration, report, verification
+
+    samples, embeddings, distance = embed_samples(root)
+    val, test = (score(split, samples, embeddings, distance, root) for split in ("val", "test"))
+    threshold = calibration.choose_threshold(
+        val.scores,
+        val.same,
+        params.threshold,
+        params.far if params.threshold == "far" else None,
+        distance=distance,
+        split="val",
+    )
+    probability = calibration.calibrate(val.scores, val.same, distance=distance, split="val")
+    artifacts.CALIBRATION.write(
+        {"distance": distance, "threshold": threshold.to_dict(), "probability": probability.to_dict()}, root
+    )
+    roc = verification.roc_from_trials(test.scores, test.same)
+    chosen = (samples["split"] == "test") & samples["class"].notna()
+    metrics = {
+        "verification": verification_metrics(roc, threshold, test),
+        **class_metrics(params, embeddings[chosen.to_numpy()], samples.loc[chosen, "class"], distance),
+    }
+    artifacts.METRICS.write(metrics, root)
+    artifacts.ROC.write(report.roc_table(roc), root)
+    artifacts.SCORES.write(report.score_histogram(test.scores, test.same), root)
+    artifacts.ERRORS.write(errors(samples, test, threshold.value), root)
+    data = report.ReportData(
+        title="Are these two the same?",
+        subject="pairs of unseen samples",
+        metrics=metrics,
+        scores=test.scores,
+        same=test.same,
+        threshold=threshold,
+        history=artifacts.HISTORY.read(root),
+        **hardest(params, samples, test, root),
+        params=artifacts.TRAIN.read(root),
+        summary=artifacts.SUMMARY.read(root),
+        calibration=probability,
+    )
+    with artifacts.REPORT.writing(root) as path:
+        path.write_text(report.render(data), encoding="utf-8")
+    right, eer = metrics["verification"]["accuracy"], metrics["verification"]["eer"]
+    print(f"evaluate: {len(test.same):,} test trials: accuracy {right:.3%}, EER {eer:.3%}", flush=True)
+
+
+def embed_samples(root: Path) -> tuple[pd.DataFrame, Array, str]:
+    """Return the samples of val and test, their embeddings, and the name of the distance between them."""
+    from likewise import runtime
+    from likewise.data.batches import Media
+    from likewise.delivery.model import load_trained
+    from likewise.learning.embedding import embed
+
+    runtime.set_up(threads=artifacts.TRAIN.read(root)["params"]["threads"])
+    encoder, distance = load_trained(root)
+    array, _ = artifacts.read_media(root)
+    samples = artifacts.SAMPLES.read(root)
+    unseen = samples[samples["split"] != "train"]
+    embeddings = embed(encoder, Media(array, device=runtime.device("cpu")), unseen.index.to_numpy(dtype=np.int64))
+    return unseen.reset_index(names="row"), embeddings.numpy(), distance
+
+
+def score(split: str, samples: pd.DataFrame, embeddings: Array, distance: str, root: Path) -> Trials:
+    """Score the trials of a split."""
+    import torch
+
+    from likewise import distances
+    from likewise.learning.feeds import rows_of
+
+    trials = artifacts.PAIRS[split].read(root)
+    ids = pd.Index(samples["id"])
+    left, right = rows_of(trials["left"], ids), rows_of(trials["right"], ids)
+    measure = distances.build(distance)
+    found = measure.paired(torch.from_numpy(embeddings[left]), torch.from_numpy(embeddings[right]))
+    return Trials(left, right, trials["same"].to_numpy(), measure.score(found).numpy())
+
+
+def verification_metrics(roc: Roc, threshold: Threshold, trials: Trials) -> dict[str, Any]:
+    """Return the error rates on the test trials, with the threshold that val chose."""
+    accepted = trials.scores >= threshold.value
+    genuine = trials.same == 1
+    return {
+        "protocol": "pairs of the test split, threshold from val",
+        "trials": len(trials.same),
+        "genuine": roc.genuine,
+        "impostors": roc.impostors,
+        "accuracy": float((accepted == genuine).mean()),
+        "eer": roc.eer,
+        "auc": roc.auc,
+        "tar_at_far_1_percent": roc.tar_at_far(0.01),
+        "tar_at_far_0_1_percent": roc.tar_at_far(0.001),
+        "false_accept_rate": float(accepted[~genuine].mean()),
+        "false_reject_rate": float((~accepted[genuine]).mean()),
+    }
+
+
+def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], distance: str) -> dict[str, Any]:
+    """Return retrieval and one-shot figures over the test samples that have a class."""
+    from likewise.evaluation import oneshot, retrieval
+
+    names = labels.to_numpy(dtype=str)
+    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=KS)
+    tasks = oneshot.evaluate(
+        embeddings,
+        names,
+        distance=distance,
+        ways=params.ways,
+        shots=params.shots,
+        episodes=params.episodes,
+        seed=params.seed,
+    )
+    low, high = tasks.interval
+    return {
+        "retrieval": {
+            **{f"recall_at_{k}": nearest.recall[k] for k in KS},
+            "map_at_r": nearest.map_at_r,
+            "queries": nearest.queries,
+            "excluded": nearest.excluded,
+        },
+        "oneshot": {
+            "protocol": tasks.protocol,
+            "accuracy": tasks.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "episodes": tasks.episodes,
+        },
+    }
+
+
+def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -> dict[str, list[Example]]:
+    """Return the impostor and genuine trials that look most like the other kind, with their pictures."""
+    from likewise.evaluation import report
+
+    media, _ = artifacts.read_media(root)
+
+    def side(place: int) -> Side:
+        sample = samples.iloc[place]
+        return report.Side(sample["id"], str(sample["class"]), np.asarray(media[sample["row"]]))
+
+    def examples(places: Array) -> list[Example]:
+        sides = ((side(trials.left[place]), side(trials.right[place]), float(trials.scores[place])) for place in places)
+        return [report.Example(*example) for example in sides]
+
+    impostors, genuine = report.hardest(trials.scores, trials.same, count=params.hardest)
+    return {"false_accepts": examples(impostors), "false_rejects": examples(genuine)}
+
+
+def errors(samples: pd.DataFrame, trials: Trials, threshold: float) -> pd.DataFrame:
+    """Return every false accept and false reject, the worst first."""
+    accepted, genuine = trials.scores >= threshold, trials.same == 1
+    wrong = np.flatnonzero(accepted != genuine)
+    left, right = samples.iloc[trials.left[wrong]], samples.iloc[trials.right[wrong]]
+    frame = pd.DataFrame(
+        {
+            "error": np.where(accepted[wrong], "false accept", "false reject"),
+            "left": left["id"].to_numpy(),
+            "right": right["id"].to_numpy(),
+            "left_class": left["class"].to_numpy(),
+            "right_class": right["class"].to_numpy(),
+            "score": trials.scores[wrong].astype(np.float64),
+        }
+    )
+    order = (frame["score"] - threshold).abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].sort_values("error", kind="stable").reset_index(drop=True)
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", Params, run)

@@ -1,0 +1,74 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likewise.data.cleaning import duplicates, refuse_small_classes
+from likewise.data.raw import Raw
+
+
+def raws(*labels: str | None) -> list[Raw]:
+    return [Raw(f"{label}/{number}", label, "") for number, label in enumerate(labels)]
+
+
+def oracle(samples: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, str]:
+    """Every pair of samples, compared."""
+    reasons = {}
+    for i in range(len(samples)):
+        twins = [j for j in range(len(samples)) if hashes[i] is not None and hashes[j] == hashes[i]]
+        others = [j for j in twins if samples[j].label != samples[i].label]
+        if others:
+            reasons[i] = f"label conflict with {samples[others[0]].id} (class {samples[others[0]].label})"
+        elif twins and twins[0] < i:
+            reasons[i] = f"duplicate of {samples[twins[0]].id}"
+    return reasons
+
+
+def test_of_duplicates_in_a_class_the_first_stays() -> None:
+    assert duplicates(raws("a", "a", "a", "b"), ["x", "x", "x", "y"]) == {1: "duplicate of a/0", 2: "duplicate of a/0"}
+
+
+def test_a_label_conflict_takes_all_out() -> None:
+    assert duplicates(raws("a", "a", "b"), ["x", "x", "x"]) == {
+        0: "label conflict with b/2 (class b)",
+        1: "label conflict with b/2 (class b)",
+        2: "label conflict with a/0 (class a)",
+    }
+
+
+def test_what_could_not_be_read_is_compared_with_nothing() -> None:
+    assert duplicates(raws("a", "a"), [None, None]) == {}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from(["x", "y", "z", None])), max_size=12))
+def test_as_when_every_pair_is_compared(drawn: list[tuple[str | None, str | None]]) -> None:
+    samples = raws(*(label for label, _ in drawn))
+    hashes = [content for _, content in drawn]
+    assert duplicates(samples, hashes) == oracle(samples, hashes)
+
+
+def test_two_usable_samples_a_class_are_enough() -> None:
+    refuse_small_classes(raws("a", "a", "b", "b", "b", None), [None, None, None, "bad", None, "no class folder"])
+
+
+def test_small_classes_are_named_with_what_was_found_and_rejected() -> None:
+    samples = raws("a", "a", "b", "c", "c")
+    with pytest.raises(ValueError, match="2 of 3 classes") as caught:
+        refuse_small_classes(samples, [None, None, None, "empty file", None])
+    assert str(caught.value) == (
+        "2 of 3 classes have fewer than two usable samples, so no pair can be made: b (1 of 1), c (1 of 2); "
+        "add samples or take these classes out (1 rejected: c/3: empty file)"
+    )
+
+
+def test_only_five_small_classes_are_listed() -> None:
+    with pytest.raises(ValueError, match=r"e \(1 of 1\) and 2 more; add samples"):
+        refuse_small_classes(raws(*"abcdefg"), [None] * 7)
+
+
+def test_nothing_usable_says_why() -> None:
+    with pytest.raises(
+        ValueError, match=r"^none of the 4 samples found can be used: a/0: bad; a/1: bad; b/2: bad; \.\.\.$"
+    ):
+        refuse_small_classes(raws("a", "a", "b", "b"), ["bad"] * 4)

@@ -1,0 +1,140 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from likewise.data.images import ImageSpec, decode
+from likewise.data.ingestion import Ingested, ingest
+from likewise.data.sources import open_source
+from tests.data.pictures import class_folders, encoded, noise, put, tarred, zipped
+from tests.real import real
+
+SPEC = ImageSpec(6, 5, 1)
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """Three classes of 40 samples; one each damaged, empty, tiny, twice in its class, in two classes, with no class."""
+    root = class_folders(tmp_path / "messy", each=40)
+    put(root / "a" / "005.png", b"damaged")
+    put(root / "a" / "006.png", b"")
+    put(root / "a" / "007.png", encoded(noise(1, height=2)))
+    put(root / "b" / "zzz.png", encoded(noise(1003)))
+    put(root / "c" / "zzz.png", encoded(noise(4)))
+    put(root / "loose.png", encoded(noise(2)))
+    return root
+
+
+REASONS = {
+    "a/004.png": "label conflict with c/zzz.png (class c)",
+    "a/005.png": "not an image that Pillow can read",
+    "a/006.png": "empty file",
+    "a/007.png": "10x2 pixels, a side shorter than 4",
+    "b/zzz.png": "duplicate of b/003.png",
+    "c/zzz.png": "label conflict with a/004.png (class a)",
+    "loose.png": "no class folder",
+}
+
+
+def taken(path: Path, media: Path, *, workers: int = 1) -> Ingested:
+    return ingest(open_source("folder", path), SPEC, media_path=media, workers=workers)
+
+
+def test_totals_add_up_and_every_rejection_has_its_reason(messy: Path, tmp_path: Path) -> None:
+    result = taken(messy, tmp_path / "media.npy")
+    assert result.found == 123 == len(result.samples) + len(result.quarantine)
+    assert dict(zip(result.quarantine["id"], result.quarantine["reason"], strict=True)) == REASONS
+    assert list(result.quarantine.columns) == ["id", "class", "path", "reason"]
+    assert result.quarantine["class"].isna().tolist() == [False] * 6 + [True]
+
+
+def test_rows_of_the_media_are_the_samples_in_the_order_of_their_ids(messy: Path, tmp_path: Path) -> None:
+    samples = taken(messy, tmp_path / "media.npy").samples
+    media = np.load(tmp_path / "media.npy", mmap_mode="r")
+    assert list(samples.columns) == ["id", "class", "group", "given", "path", "hash"]
+    assert samples["id"].is_monotonic_increasing
+    assert samples.index.equals(pd.RangeIndex(len(samples)))
+    assert media.shape == (len(samples), *SPEC.shape)
+    for row, sample in samples.iterrows():
+        content = (messy / sample["path"]).read_bytes()
+        assert sample["class"] == sample["id"].split("/")[0]
+        assert sample["hash"] == hashlib.sha256(content).hexdigest()
+        np.testing.assert_array_equal(media[row], decode(content, SPEC))
+    assert samples["given"].isna().all()
+    assert set(samples.dtypes.astype(str)) == {"str"}
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz"])
+def test_workers_and_packing_change_no_byte(messy: Path, tmp_path: Path, kind: str) -> None:
+    plain = taken(messy, tmp_path / "plain.npy")
+    packed = tmp_path / f"data.{kind}"
+    if kind == "zip":
+        zipped(messy, packed, below="top/")
+    elif kind.startswith("tar"):
+        tarred(messy, packed, mode=f"w:{kind.partition('.')[2]}", below="top/")
+    result = taken(messy if kind == "folder" else packed, tmp_path / "media.npy", workers=3)
+    columns = ["id", "class", "group", "given", "hash"]
+    pd.testing.assert_frame_equal(result.samples[columns], plain.samples[columns])
+    pd.testing.assert_frame_equal(result.quarantine.drop(columns="path"), plain.quarantine.drop(columns="path"))
+    assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+
+
+def test_added_data_moves_no_sample(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data")
+    before = taken(root, tmp_path / "before.npy").samples
+    put(root / "a" / "0000.png", encoded(noise(77)))
+    for number in range(3):
+        put(root / "aa" / f"{number}.png", encoded(noise(9000 + number)))
+    after = taken(root, tmp_path / "after.npy").samples
+    kept = after[after["id"].isin(before["id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", each=1)
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(ValueError, match="3 of 3 classes have fewer than two usable samples"):
+        taken(root, out / "media.npy")
+    assert list(out.iterdir()) == []
+
+
+def test_min_side_and_progress(messy: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    result = ingest(
+        open_source("folder", messy),
+        SPEC,
+        media_path=tmp_path / "media.npy",
+        min_side=2,
+        progress=lambda done, found: calls.append((done, found)),
+    )
+    assert "a/007.png" in set(result.samples["id"])
+    assert calls == [(done, 123) for done in range(1, 124)]
+
+
+def test_group_and_given_are_carried(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "data", classes=["Greek/alpha", "Greek/beta", "plain"])
+    samples = taken(root, tmp_path / "media.npy").samples
+    assert set(samples["group"][samples["class"] != "plain"]) == {"Greek"}
+    assert samples["group"][samples["class"] == "plain"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "spec", "kept", "classes"),
+    [
+        ("folder", "orl-faces", ImageSpec(56, 46, 1), 400, 40),
+        ("folder", "omniglot", ImageSpec(28, 28, 1), 2720, 136),
+        ("idx", "mnist", ImageSpec(28, 28, 1), 70_000, 10),
+    ],
+)
+def test_real_data_comes_in_whole(
+    tmp_path: Path, source: str, name: str, spec: ImageSpec, kept: int, classes: int
+) -> None:
+    result = ingest(open_source(source, real(name)), spec, media_path=tmp_path / "media.npy")
+    assert (result.found, len(result.samples), len(result.quarantine)) == (kept, kept, 0)
+    assert result.samples["class"].nunique() == classes
+    media = np.load(tmp_path / "media.npy", mmap_mode="r")
+    assert media.shape == (kept, *spec.shape)
+    assert 0 < media[:: max(1, kept // 100)].std() < 128

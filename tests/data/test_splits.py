@@ -1,0 +1,248 @@
+import hashlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from likewise.data import splits
+from likewise.data.splits import assign, refuse_leaks
+
+
+def frame(classes: Sequence[str | None], given_: Sequence[str | None] | None = None) -> pd.DataFrame:
+    ids = [f"{name}/{number:05d}" for number, name in enumerate(classes)]
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "class": pd.Series(classes, dtype="str"),
+            "given": pd.Series(given_ or [None] * len(ids), dtype="str"),
+            "hash": [hashlib.sha256(name.encode()).hexdigest() for name in ids],
+        }
+    )
+
+
+def many(classes: int = 60, each: int = 4) -> pd.DataFrame:
+    return frame([f"c{number:03d}" for number in range(classes) for _ in range(each)])
+
+
+def oracle(identity: str, *, val: float, test: float, fold: int = 0, seed: int = 0) -> str:
+    """The formula as it is written, in fractions."""
+    place = Fraction(int(hashlib.sha256(f"{seed}:{identity}".encode()).hexdigest(), 16), 2**256)
+    share, turned = Fraction(str(test)), (place + fold * Fraction(str(test))) % 1
+    return "test" if turned < share else "val" if turned < share + Fraction(str(val)) else "train"
+
+
+@pytest.mark.parametrize("by", ["class", "sample"])
+@pytest.mark.parametrize("fold", [0, 3])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_it_is_the_formula(by: str, fold: int, seed: int) -> None:
+    samples = many()
+    result = assign(samples, by=by, val=0.15, test=0.2, fold=fold, seed=seed)
+    identities = samples["class" if by == "class" else "id"]
+    assert result.tolist() == [oracle(name, val=0.15, test=0.2, fold=fold, seed=seed) for name in identities]
+    assert result.name == "split"
+    assert result.dtype == "str"
+
+
+def test_yesterdays_split_is_todays() -> None:
+    samples = frame(["a", "a", "b", "b", "c", "d", "d", "d"] * 8)
+    first = assign(samples, by="sample", val=0.2, test=0.2).head(8)
+    assert first.tolist() == ["train", "train", "test", "test", "train", "train", "train", "train"]
+
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+@given(st.lists(names, min_size=1, max_size=30), st.lists(names, max_size=30), st.sampled_from(["class", "sample"]))
+def test_added_samples_never_move_a_sample(old: list[str], new: list[str], by: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "_refuse_too_small", lambda *args, **options: None)
+        before = frame(old)
+        after = pd.concat([frame([*old, *new]).iloc[len(old) :], before])
+        assume(before["id"].is_unique)
+        assert assign(after, by=by, val=0.3, test=0.3)[len(new) :].tolist() == (
+            assign(before, by=by, val=0.3, test=0.3).tolist()
+        )
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(random: "st.random.Random") -> None:  # type: ignore[name-defined]
+    samples = many()
+    order = list(range(len(samples)))
+    random.shuffle(order)
+    result = assign(samples.iloc[order], by="class", val=0.2, test=0.2)
+    pd.testing.assert_series_equal(result.sort_index(), assign(samples, by="class", val=0.2, test=0.2))
+
+
+@pytest.mark.parametrize(("test", "folds"), [(0.2, 5), (0.25, 4), (0.1, 10), (0.333, 3), (1 / 3, 3), (0.5, 2)])
+@pytest.mark.parametrize("by", ["class", "sample"])
+def test_folds_partition_the_identities(test: float, folds: int, by: str) -> None:
+    samples = many(400, 2)
+    tested = [assign(samples, by=by, val=0.2, test=test, fold=fold) == "test" for fold in range(folds)]
+    assert (pd.concat(tested, axis=1).sum(axis=1) == 1).all()
+    with pytest.raises(ValueError, match=f"makes folds 0 to {folds - 1}$"):
+        assign(samples, by=by, val=0.2, test=test, fold=folds)
+
+
+def test_shares_are_near_what_was_asked_and_classes_stay_on_one_side() -> None:
+    samples = many(4000, 2)
+    result = assign(samples, by="class", val=0.1, test=0.25)
+    assert result.value_counts(normalize=True).to_dict() == pytest.approx(
+        {"train": 0.65, "test": 0.25, "val": 0.1}, abs=0.03
+    )
+    assert (result.groupby(samples["class"]).nunique() == 1).all()
+
+
+def test_seeds_differ() -> None:
+    samples = many(200)
+    first, second = (assign(samples, by="class", val=0.2, test=0.2, seed=seed) for seed in (0, 1))
+    assert not first.equals(second)
+
+
+def test_the_index_is_the_samples() -> None:
+    samples = many().set_index(pd.Index(range(1000, 1240)))
+    assert assign(samples, by="sample", val=0.2, test=0.2).index.equals(samples.index)
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "message"),
+    [
+        (0.0, 0.2, r"ingest\.split\.val is 0\.0: it must be above 0 and below 1"),
+        (0.2, -0.1, r"ingest\.split\.test is -0\.1: it must be above 0 and below 1"),
+        (0.2, 1.0, r"ingest\.split\.test is 1\.0"),
+        (float("nan"), 0.2, r"ingest\.split\.val is nan"),
+        (0.5, 0.5, r"ingest\.split\.val 0\.5 and ingest\.split\.test 0\.5 leave nothing for train"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(val: float, test: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        assign(many(), by="class", val=val, test=test)
+
+
+def test_folds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"ingest\.split\.fold is 1: folds need an ingest\.split\.test of 1/k .* 0\.15"
+    ):
+        assign(many(), by="class", val=0.2, test=0.15, fold=1)
+    with pytest.raises(ValueError, match=r"ingest\.split\.fold is -1: .* makes folds 0 to 4"):
+        assign(many(), by="class", val=0.2, test=0.2, fold=-1)
+    with pytest.raises(
+        ValueError, match="fold is 1: there are folds only of a split by class or sample, not by source"
+    ):
+        assign(many(), by="source", val=0.2, test=0.2, fold=1)
+
+
+def test_an_unknown_way_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown way to split 'clas': known are class, "):
+        assign(many(), by="clas", val=0.2, test=0.2)
+
+
+def test_samples_without_a_class_are_not_split_by_class() -> None:
+    with pytest.raises(ValueError, match=r"None/00002 have no class: split by sample"):
+        assign(frame(["a", "a", None]), by="class", val=0.2, test=0.2)
+
+
+@pytest.mark.parametrize(
+    ("classes", "by", "message"),
+    [
+        (["a", "b"] * 3, "class", r"^train and test too small: .* this split has train 0 .*; lower ingest\.split\.val"),
+        (["a"] * 90, "sample", "^train and val and test too small: pairs need two classes with two samples each"),
+    ],
+)
+def test_a_split_too_small_is_refused(classes: list[str], by: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        assign(frame(classes), by=by, val=0.2, test=0.2)
+
+
+def test_the_refusal_of_a_small_test_counts_and_says_which_key_to_change() -> None:
+    samples = many(10)
+    with pytest.raises(ValueError, match="too small") as caught:
+        assign(samples, by="class", val=0.3, test=0.05)
+    assert str(caught.value) == (
+        "test too small: pairs need two classes with two samples each, and this split has train 28 samples of 7 classes, "
+        "val 12 samples of 3 classes, test 0 samples of 0 classes; "
+        "raise ingest.split.test, add data, or try another ingest.split.seed"
+    )
+
+
+def source(val_given: bool = False) -> pd.DataFrame:
+    given_ = ["test" if number % 5 == 0 else "train" for number in range(400)]
+    if val_given:
+        given_ = ["val" if number % 5 == 1 else name for number, name in enumerate(given_)]
+    return frame([f"c{number % 7}" for number in range(400)], given_)
+
+
+def test_by_source_test_stays_and_val_comes_of_train() -> None:
+    samples = source()
+    result = assign(samples, by="source", val=0.25, test=0.2, seed=3)
+    assert (result[samples["given"] == "test"] == "test").all()
+    train = samples[samples["given"] == "train"]
+    drawn = {name for name in train["id"] if oracle(name, val=0.2, test=0.25, seed=3) == "test"}
+    assert set(samples["id"][result == "val"]) == drawn
+    assert len(drawn) / len(train) == pytest.approx(0.25, abs=0.05)
+
+
+def test_by_source_a_given_val_is_kept() -> None:
+    samples = source(val_given=True)
+    assert assign(samples, by="source", val=0.25, test=0.2).tolist() == samples["given"].tolist()
+
+
+def test_by_source_every_sample_needs_a_given_split() -> None:
+    samples = source()
+    samples.loc[[3, 8, 9, 11, 12], "given"] = None
+    with pytest.raises(ValueError, match=r"the source gives no split for c3/00003, c1/00008, c2/00009 and 2 more"):
+        assign(samples, by="source", val=0.2, test=0.2)
+    samples["given"] = "dev"
+    with pytest.raises(ValueError, match=r"unknown splits dev: known are train, val, test"):
+        assign(samples, by="source", val=0.2, test=0.2)
+
+
+def table(samples: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"id": samples["id"], "split": ["train", "val", "test"] * (len(samples) // 3)})
+
+
+def test_by_file_every_sample_takes_its_row() -> None:
+    samples = many()
+    listed = table(samples)
+    result = assign(samples, by="file", val=0.2, test=0.2, file=listed.sample(frac=1, random_state=1))
+    assert result.tolist() == listed["split"].tolist()
+
+
+def test_by_file_wrong_tables_are_refused() -> None:
+    samples = many()
+    listed = table(samples)
+
+    def split(file: pd.DataFrame | None, **options: object) -> None:
+        assign(samples, by="file", val=0.2, test=0.2, file=file, **options)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match=r'needs a table with the columns "id" and "split"'):
+        split(None)
+    with pytest.raises(ValueError, match=r'needs a table with the columns "id" and "split"'):
+        split(listed[["id"]])
+    with pytest.raises(
+        ValueError, match=r"4 ids have no row in the split file: c000/00000, .*00001, .*00002 and 1 more"
+    ):
+        split(listed[4:])
+    with pytest.raises(ValueError, match=r"1 ids are named twice in the split file: c000/00000$"):
+        split(pd.concat([listed, listed[:1]]))
+    stranger = pd.DataFrame({"id": ["x/1.png"], "split": ["test"]})
+    with pytest.raises(ValueError, match=r"1 ids are in the split file and not among the samples: x/1\.png"):
+        split(pd.concat([listed, stranger]))
+    split(pd.concat([listed, stranger]), ignore={"x/1.png"})
+    with pytest.raises(ValueError, match="unknown splits dev: known are train, val, test"):
+        split(listed.replace({"val": "dev"}))
+    with pytest.raises(ValueError, match=r"train and val too small: .* change the split file \(ingest\.split\.file\)"):
+        split(listed.assign(split="test"))
+
+
+def test_a_leak_is_refused() -> None:
+    samples = many()
+    samples.loc[1, "hash"] = samples.loc[0, "hash"]
+    with pytest.raises(ValueError, match="1 values of hash are in two splits: samples c000/00000, c000/00001"):
+        assign(samples, by="file", val=0.2, test=0.2, file=table(samples))
+    clean = many()
+    refuse_leaks(clean, table(clean)["split"], by="sample")
+    with pytest.raises(ValueError, match="60 values of class are in two splits: samples .* and 237 more"):
+        refuse_leaks(clean, table(clean)["split"], by="class")
