@@ -88,7 +88,7 @@ def test_embeddings_are_lists_of_one_length(tmp_path: Path) -> None:
     vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
     frame = SAMPLES[["id", "class", "split"]].assign(vector=list(vectors))
     artifacts.EMBEDDINGS.write(frame, tmp_path)
-    assert np.array_equal(np.stack(artifacts.EMBEDDINGS.read(tmp_path)["vector"]), vectors)
+    assert np.array_equal(np.stack(list(artifacts.EMBEDDINGS.read(tmp_path)["vector"])), vectors)
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def test_the_matrix_equals_scipys(distance: Distance, n: int, m: int, d: int, dt
 
 @EVERY
 def test_the_matrix_with_itself_is_symmetric_with_a_zero_diagonal(distance: Distance) -> None:
-    x = draw(700, 33)
+    x = draw(300, 33)
     matrix = distance.pairwise(x)
     assert torch.equal(matrix, matrix.mT)
-    assert torch.equal(matrix.diagonal(), torch.zeros(700))
-    assert (matrix + torch.eye(700) > 0).all()
+    assert torch.equal(matrix.diagonal(), torch.zeros(300))
+    assert (matrix + torch.eye(300) > 0).all()
 
 
 @EVERY

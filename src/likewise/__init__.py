@@ -7,7 +7,7 @@ __all__ = ["load"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from likewise.delivery.model import load
+        from likewise.delivery.loading import load
 
         return load
     raise AttributeError(f"module 'likewise' has no attribute {name!r}")

@@ -322,6 +322,8 @@ METRICS = Json("reports/evaluate/metrics.json", ("verification", "retrieval", "o
 ROC = Csv("reports/evaluate/roc.csv", ("far", "tar"))
 SCORES = Csv("reports/evaluate/scores.csv", ("score", "genuine", "impostor"))
 CALIBRATION = Json("reports/evaluate/calibration.json", ("distance", "threshold", "probability"))
+DELIVERED = (MODEL.path, WEIGHTS.path, CALIBRATION.path)
+"""What a delivered model consists of; in its folder the files lie side by side."""
 ERRORS = Table(
     "reports/evaluate/errors.parquet",
     pa.schema(

@@ -52,15 +52,13 @@ def register(as_json: JsonFlag = False) -> None:
 def compare(
     left: Annotated[Path, typer.Argument(help="One image.")],
     right: Annotated[Path, typer.Argument(help="The other.")],
-    model: Annotated[
-        str, typer.Option(help="A folder, or an address in the registry.")
-    ] = "models:/likewise@champion",
+    model: Annotated[str, typer.Option(help="A folder, or an address in the registry.")] = "models:/likewise@champion",
     as_json: JsonFlag = False,
 ) -> None:
     """Tell whether two images are the same, how far they are and how sure that is."""
     from dataclasses import asdict
 
-    from likewise.delivery.model import load
+    from likewise.delivery.loading import load
 
     answer = load(model).compare(left, right)
     if as_json:

@@ -87,3 +87,4 @@ def fill(path: Path) -> None:
     with MediaWriter(path, (1, 3, 4)) as writer:
         for _ in range(10_000):
             writer.append(SAMPLES[0])
+        writer.keep(range(10_000))

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def thresholds(scores: Array) -> list[float]:
 
 def crossing(points: list[tuple[float, float]]) -> float:
     """Return where a broken line of (FAR, FRR) points meets the diagonal, segment by segment."""
-    for (far, frr), (next_far, next_frr) in zip(points, points[1:], strict=False):
+    for (far, frr), (next_far, next_frr) in pairwise(points):
         if next_far >= next_frr:
             share = (frr - far) / ((frr - far) + (next_far - next_frr))
             return far + share * (next_far - far)
@@ -112,7 +113,8 @@ def test_min_cllr_is_below_every_affine_map(given: tuple[Array, Array, Roc]) -> 
 
 def test_constant_scores_tell_nothing_apart() -> None:
     roc = roc_from_trials([0.5] * 6, [1, 0, 1, 0, 0, 0])
-    assert (roc.auc, roc.eer, roc.eer_plain, roc.min_cllr) == (0.5, 0.5, 0.5, pytest.approx(1.0))
+    assert (roc.auc, roc.eer, roc.eer_plain) == (0.5, 0.5, 0.5)
+    assert roc.min_cllr == pytest.approx(1.0)
     assert (roc.tar_at_far(0.25), roc.tar_at_far(1.0), roc.min_dcf()) == (0.0, 1.0, 1.0)
     assert roc.accuracy(roc.best_threshold()) == pytest.approx(4 / 6)
 

@@ -124,12 +124,12 @@ def test_all_pairs_do_not_depend_on_the_blocks(block: int, waiting: int, monkeyp
     )
 
 
-def test_all_pairs_equal_scikit_learn_on_2000_samples() -> None:
+def test_all_pairs_equal_scikit_learn_on_half_a_million_trials() -> None:
     generator = np.random.default_rng(0)
-    labels = np.repeat(np.arange(100), 20)
-    embeddings = (generator.standard_normal((2000, 16)) + generator.standard_normal((100, 16))[labels]).astype("f4")
+    labels = np.repeat(np.arange(100), 10)
+    embeddings = (generator.standard_normal((1000, 16)) + generator.standard_normal((100, 16))[labels]).astype("f4")
     measure = distances.build("cosine")
-    upper = np.triu_indices(2000, 1)
+    upper = np.triu_indices(1000, 1)
     scores = measure.score(measure.pairwise(torch.from_numpy(embeddings))).numpy()[upper]
     same = labels[upper[0]] == labels[upper[1]]
     roc = roc_all_pairs(embeddings, labels)
@@ -190,7 +190,7 @@ def test_errors_between_genuine_scores_have_to_be_asked_for() -> None:
         ([1.0, 2.0], [0, 1], "must be .samples, dimensions."),
         ([[1.0], [2.0]], [0, 1, 1], "give one for each"),
         ([[1.0], [2.0]], ["a", None], "1 of the 2 labels are missing"),
-        ([[1e30], [-1e30], [0.0]], [0, 0, 1], "scores are NaN or infinite"),
+        ([[1e20], [-1e20], [0.0]], [0, 0, 1], "too large to compare"),
     ],
 )
 def test_bad_embeddings_are_refused(embeddings: Any, labels: Any, message: str) -> None:

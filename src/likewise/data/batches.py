@@ -33,9 +33,7 @@ class Media:
         self.device = device
         self.shape: tuple[int, ...] = tuple(array.shape[1:])
         self._array = array
-        self._resident = (
-            torch.from_numpy(np.array(array)).to(device) if array.nbytes <= resident_bytes else None
-        )
+        self._resident = torch.from_numpy(np.array(array)).to(device) if array.nbytes <= resident_bytes else None
 
     def __len__(self) -> int:
         return len(self._array)
@@ -43,7 +41,7 @@ class Media:
     def gather(self, rows: np.ndarray[Any, Any]) -> Tensor:
         """Return the samples of `rows` (int64, n) as one tensor (n, *shape) on the device."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(rows).to(self.device)]
+            return self._resident[torch.tensor(rows, device=self.device)]
         batch = torch.from_numpy(np.asarray(self._array[rows]))
         if self.device.type == "cuda":
             return batch.pin_memory().to(self.device, non_blocking=True)

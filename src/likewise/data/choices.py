@@ -11,7 +11,7 @@ def nearest_first(given: str, known: Iterable[str]) -> str:
     """Return the known names as one comma-separated line, the most similar to `given` first.
 
     >>> nearest_first("foldr", ["digits", "folder", "idx"])
-    'folder, digits, idx'
+    'folder, idx, digits'
     """
     ranked = sorted(known, key=lambda name: (-SequenceMatcher(None, given, name).ratio(), name))
     return ", ".join(ranked)

@@ -15,7 +15,7 @@ import numpy as np
 
 from likewise.data.raw import Content, Extent, Pixels, Raw, Reader, Source, Unreadable
 
-CHUNK_FILES = 32
+CHUNK_FILES = 64
 CHUNK_BYTES = 4 << 20
 FEW = 64
 """Fewer samples than this are decoded here: starting processes would take longer."""

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from io import FileIO
 from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -77,11 +78,11 @@ class FolderReader:
 
     def _read(self, raw: Raw) -> bytes:
         try:
-            with (self.root / raw.path).open("rb") as file:
+            with FileIO(f"{self.root}/{raw.path}") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > MAX_BYTES:
                     raise Unreadable(f"{size} bytes, more than {MAX_BYTES}")
-                return file.read(MAX_BYTES)
+                return file.read(size)
         except FileNotFoundError:
             raise Unreadable("vanished before it was read") from None
         except OSError as error:
@@ -129,7 +130,7 @@ def name_samples(members: Sequence[Member], *, strip_top: bool) -> tuple[Raw, ..
     for member in members:
         parts = _parts(member.name)
         below = parts[1:] if parts[:1] == (top,) and len(parts) > 1 else parts
-        if parts and not _ignored(parts) and not _ignored(below):
+        if parts and not _ignored(parts) and (below is parts or not _ignored(below)):
             raws.append(_sample(member, "/".join(below)))
     return _unique(raws)
 
@@ -182,12 +183,15 @@ def _unique(raws: list[Raw]) -> tuple[Raw, ...]:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in name.split("/") if part not in ("", "."))
+    return tuple([part for part in name.split("/") if part and part != "."])
 
 
 def _ignored(parts: tuple[str, ...]) -> bool:
-    if any(part in JUNK or (part.startswith(".") and part != "..") for part in parts):
+    if not JUNK.isdisjoint(parts):
         return True
+    for part in parts:
+        if part[0] == "." and part != "..":
+            return True
     return len(parts) == 1 and (parts[0].startswith("README") or parts[0].endswith(".dvc"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from likewise.data.raw import Pixels
 
-BLOCK_BYTES = 64 << 20
+BUFFER_BYTES, BLOCK_BYTES = 1 << 20, 64 << 20
 
 
 class MediaWriter:
@@ -28,6 +28,7 @@ class MediaWriter:
         self._path = path
         self._shape = tuple(shape)
         self._rows = 0
+        self._unwritten = bytearray()
         self._arrived = path.with_name(f"{path.name}.arrived")
         self._ordered = path.with_name(f"{path.name}.ordered")
 
@@ -52,12 +53,15 @@ class MediaWriter:
         """
         if pixels.shape != self._shape or pixels.dtype != np.uint8:
             raise ValueError(f"a sample is {pixels.dtype} {pixels.shape}: expected uint8 {self._shape}")
-        _write(self._file, np.ascontiguousarray(pixels).tobytes())
+        self._unwritten += pixels.tobytes()
+        if len(self._unwritten) >= BUFFER_BYTES:
+            self._flush()
         self._rows += 1
         return self._rows - 1
 
     def keep(self, rows: Sequence[int]) -> None:
         """Make these rows, in this order, the file; it is in its place when this returns."""
+        self._flush()
         if list(rows) == list(range(self._rows)):
             self._file.seek(0)
             _write(self._file, _header(self._rows, self._shape))
@@ -68,6 +72,10 @@ class MediaWriter:
             _write(ordered, _header(len(rows), self._shape))
             self._copy(rows, ordered)
         self._ordered.replace(self._path)
+
+    def _flush(self) -> None:
+        _write(self._file, self._unwritten)
+        self._unwritten = bytearray()
 
     def _copy(self, rows: Sequence[int], ordered: io.FileIO) -> None:
         start = len(_header(0, self._shape))
@@ -85,7 +93,7 @@ def _header(rows: int, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _write(file: io.FileIO, content: bytes) -> None:
+def _write(file: io.FileIO, content: bytes | bytearray) -> None:
     left = memoryview(content)
     try:
         while left:

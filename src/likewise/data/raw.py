@@ -70,6 +70,10 @@ class Raw:
     refused: str | None = None
     place: Extent | int | None = None
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A third of the time of a slotted dataclass's own pickling; a million of these go to the decoding processes.
+        return Raw, (self.id, self.label, self.path, self.group, self.given, self.refused, self.place)
+
 
 class Reader(Protocol):
     """Reads the content of raw samples.

@@ -20,8 +20,6 @@ from likewise.learning import encoders
 from likewise.learning.embedding import embed
 
 FORMAT = 1
-FILES = (artifacts.MODEL.path, artifacts.WEIGHTS.path, artifacts.CALIBRATION.path)
-"""What a delivered folder holds, by file name: the model's description, its weights, threshold and calibration."""
 
 Item = str | Path | bytes | np.ndarray[Any, Any]
 """One image: the path of a file, its encoded bytes, or a uint8 array: (height, width[, 3]), or as it is stored."""
@@ -77,7 +75,7 @@ class Model:
         Raises:
             ModelError: when a file is missing or not what the description says.
         """
-        description, weights, calibration = (folder / Path(name).name for name in FILES)
+        description, weights, calibration = (folder / Path(name).name for name in artifacts.DELIVERED)
         encoder, distance = load_encoder(description, weights)
         judged = json.loads(_present(calibration).read_text(encoding="utf-8"))
         return cls(
@@ -124,19 +122,6 @@ class Model:
         )
 
 
-def load(source: str | Path = "models:/likewise@champion") -> Model:
-    """Load a model from a folder, or from the registry by a `models:/` address.
-
-    Raises:
-        ModelError: when there is no such model, or its files are broken.
-    """
-    if not str(source).startswith("models:/"):
-        return Model.from_folder(Path(source))
-    from likewise.delivery import registry
-
-    return Model.from_folder(registry.download(str(source)))
-
-
 def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, str]:
     """Return an encoder in evaluation mode, and the name of its distance.
 
@@ -164,5 +149,7 @@ def load_trained(root: Path) -> tuple[encoders.Encoder, str]:
 
 def _present(path: Path) -> Path:
     if not path.is_file():
-        raise ModelError(f"{path}: missing; a model's folder holds {', '.join(Path(f).name for f in FILES)}")
+        raise ModelError(
+            f"{path}: missing; a model's folder holds {', '.join(Path(f).name for f in artifacts.DELIVERED)}"
+        )
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,33 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
 
-with warnings.catch_warnings():
-    # MLflow asks for an annotated input, and would make of it a schema that lets only one form of image through.
-    warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method", category=UserWarning)
+class Embedder(PythonModel):
+    """Embeds images: encoded bytes, base64 text, or uint8 arrays (n, channels, height, width)."""
 
-    class Embedder(PythonModel):
-        """Embeds images: encoded bytes, base64 text, or uint8 arrays (n, channels, height, width)."""
+    def load_context(self, context: Any) -> None:
+        """Load the model from the files that MLflow put in place."""
+        from likewise.delivery.model import Model
 
-        def load_context(self, context: Any) -> None:
-            """Load the model from the files that MLflow put in place."""
-            from likewise.delivery.model import Model
+        self._model = Model.from_folder(Path(context.artifacts["model"]))
 
-            self._model = Model.from_folder(Path(context.artifacts["model"]))
+    # Of this annotation MLflow makes no schema; of one that names every form it would, and let one form through.
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002
+        model_input: np.ndarray,
+        params: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> np.ndarray[Any, Any]:
+        """Return the embeddings: float32 (n, embedding).
 
-        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
-            """Return the embeddings: float32 (n, embedding).
+        Args:
+            context: not used; the model was loaded from it.
+            model_input: an array or a list of images, or a frame whose first column holds them.
+            params: not used.
 
-            Args:
-                context: not used; the model was loaded from it.
-                model_input: a list or array of images, or a frame whose first column holds them.
-                params: not used.
-            """
-            return self._model.embed(_bytes_or_array(item) for item in _items(model_input))
+        Raises:
+            Unreadable: when an item is not an image, with the reason.
+        """
+        return self._model.embed(_bytes_or_array(item) for item in _items(model_input))
 
 
 def _items(given: Any) -> Iterable[Any]:

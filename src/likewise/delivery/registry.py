@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from likewise import artifacts
-from likewise.config import PARAMS_FILE, ConfigError, main_checkout, project_root, read_yaml
+from likewise.config import PARAMS_FILE, main_checkout, read_yaml
 from likewise.delivery import card, provenance, tracking
-from likewise.delivery.model import FILES, ModelError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
 
 IDENTITY_TAG = "likewise.identity"
 PINNED = (
@@ -40,7 +40,6 @@ PINNED = (
 )
 """What the delivered code imports; the version's requirements name what is installed."""
 
-MODEL_FOLDER = "model"
 REPORTS = (artifacts.REPORT.path, artifacts.ROC.path, artifacts.SCORES.path, artifacts.HISTORY.path)
 
 
@@ -97,25 +96,7 @@ class RegistryError(ValueError):
 
 def identity(root: Path) -> str:
     """Return the hash of what is evaluated and delivered: the same hash, the same version."""
-    return artifacts.sha256(*(root / path for path in (*FILES, artifacts.METRICS.path)))
-
-
-def download(address: str) -> Path:
-    """Return the local folder with the model's files for `models:/name@alias` or `models:/name/version`.
-
-    Raises:
-        ModelError: when the registry has no such model, or cannot be reached.
-    """
-    # Outside a project MLflow's own settings say where the registry is.
-    with suppress(ConfigError):
-        tracking.connect(project_root())
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(mlflow.artifacts.download_artifacts(address)) / "artifacts" / MODEL_FOLDER
-    except (MlflowException, OSError) as error:
-        raise ModelError(f"{address}: {str(error).splitlines()[0]}; `dvc repro` makes and registers a model") from None
+    return artifacts.sha256(*(root / path for path in (*artifacts.DELIVERED, artifacts.METRICS.path)))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -194,9 +175,9 @@ def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapp
     import mlflow
 
     with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run.info.run_id):
-        folder = Path(temporary) / MODEL_FOLDER
+        folder = Path(temporary) / "model"
         folder.mkdir()
-        for path in FILES:
+        for path in artifacts.DELIVERED:
             shutil.copy2(root / path, folder)
         package = Path(__file__).parents[1]
         logged = mlflow.pyfunc.log_model(
@@ -204,6 +185,7 @@ def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapp
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"model": str(folder)},
             code_paths=[str(package)],
+            signature=_signature(root),
             pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
         )
     if not client.search_registered_models(f"name = '{name}'"):
@@ -216,6 +198,16 @@ def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapp
         description=card.render(root),
         await_creation_for=60,
     )
+
+
+def _signature(root: Path) -> ModelSignature:
+    """Return what comes out; a schema of what goes in would let through one form of image only."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    width = artifacts.MODEL.read(root)["encoder"]["embedding"]
+    return ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]))
 
 
 def _tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:

@@ -339,7 +339,7 @@ def _as_probabilities(probability: Values, same: Values) -> tuple[Floats, NDArra
 
 def _check_far(rule: str, far: float | None, roc: Roc) -> None:
     if (rule == "far") != (far is not None):
-        need = "needs" if rule == "far" else "takes no"
+        need = "needs a" if rule == "far" else "takes no"
         raise ValueError(f"the rule {rule!r} {need} false-accept rate `far`; given: {far}")
     if far is not None and roc.tar_at_far(far) is None:
         raise ValueError(

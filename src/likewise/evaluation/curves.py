@@ -102,12 +102,11 @@ class Roc:
         The slopes of the hull are those ratios (Brümmer and du Preez, "Application-independent evaluation of
         speaker detection", 2006).
         """
+        from scipy.special import rel_entr
+
         genuine, impostors = np.diff(self.tar[self.hull]), np.diff(self.far[self.hull])
         both = genuine + impostors
-        bits = [
-            share @ np.log2(both / share, where=share > 0, out=np.zeros_like(both)) for share in (genuine, impostors)
-        ]
-        return float(sum(bits)) / 2
+        return float(-(rel_entr(genuine, both).sum() + rel_entr(impostors, both).sum()) / (2 * np.log(2)))
 
     @property
     def least_far(self) -> float:
@@ -200,9 +199,8 @@ class Roc:
             return float(np.nextafter(np.float32(below), np.float32(np.inf)))
         if np.isinf(below):
             return above
-        middle = above / 2 + below / 2
-        candidates = (float(np.float32(middle)), middle)
-        return next((value for value in candidates if below < value <= above), above)
+        middle = float(np.float32(above / 2 + below / 2))
+        return middle if below < middle <= above else above
 
 
 def cost_weights(prior: float, cost_miss: float, cost_false_accept: float) -> tuple[float, float]:

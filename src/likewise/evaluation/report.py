@@ -205,7 +205,11 @@ def _galleries(data: ReportData) -> list[dict[str, Any]]:
 
 
 def _gallery_note(pair: str, *, errors: int, shown: int) -> str:
-    total = f"{errors:,} pairs of {pair} were answered wrongly"
+    total = (
+        f"{errors:,} pairs of {pair} were answered wrongly"
+        if errors != 1
+        else f"One pair of {pair} was answered wrongly"
+    )
     if errors >= shown:
         return f"{total}; these are the {shown} worst."
     if errors == 0:

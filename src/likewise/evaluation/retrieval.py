@@ -8,11 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise import distances
+from likewise.evaluation.blocks import Indices, Scores, Singles
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
 
 # Scores in one block of the probe-by-gallery matrix.
-BLOCK = 2**22
+BLOCK = 2**24
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def evaluate(
     asked = np.flatnonzero(wanted > 0)
     if not asked.size:
         raise ValueError(f"none of the {len(probes)} probes has another sample of its class to find")
-    search = _Search(probes, others, codes, other_codes, distances.build(distance), itself=gallery is None)
+    search = _Search(Scores.build(probes, others, distance), codes, other_codes, itself=gallery is None)
     depth = int(max(*k, wanted.max()))
     totals = [_sums(right, wanted[rows], k) for rows, right in search.blocks(asked, depth)]
     means = np.sum(totals, axis=0) / asked.size
@@ -98,9 +100,7 @@ def evaluate(
     )
 
 
-def _gallery(
-    probes: Tensor, labels: Labels, gallery: tuple[Array, Labels] | None
-) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
+def _gallery(probes: Tensor, labels: Labels, gallery: tuple[Array, Labels] | None) -> tuple[Tensor, Indices, Indices]:
     """Return the samples to search, and the classes of probes and gallery as numbers of one numbering."""
     if gallery is None:
         codes = as_codes(labels, samples=len(probes))
@@ -121,34 +121,47 @@ def _check_cutoffs(k: Sequence[int], available: int) -> None:
 class _Search:
     """The exact search of probes among a gallery, a block of probes at a time."""
 
-    probes: Tensor
-    gallery: Tensor
-    codes: NDArray[np.int64]
-    gallery_codes: NDArray[np.int64]
-    measure: distances.Distance
+    scores: Scores
+    codes: Indices
+    gallery_codes: Indices
     itself: bool
 
-    def blocks(self, asked: NDArray[np.intp], depth: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-        """Rows of the probes, and whether each of their `depth` nearest, nearest first, is of their class."""
-        step = max(1, BLOCK // len(self.gallery))
+    def blocks(self, asked: Indices, depth: int) -> Iterator[tuple[Indices, Flags]]:
+        """Yield rows of the probes, and whether each of their `depth` nearest, nearest first, is of their class."""
+        step = max(1, BLOCK // self.gallery_codes.size)
         for start in range(0, asked.size, step):
             rows = asked[start : start + step]
-            yield rows, self._right(rows, depth)
+            found = self.scores.candidates(rows, depth=depth, leave_out=rows if self.itself else None)
+            yield rows, self._among_all(rows, depth) if found is None else self._among(rows, *found, depth)
 
-    def _right(self, rows: NDArray[np.intp], depth: int) -> NDArray[np.bool_]:
-        index = torch.from_numpy(rows)
-        scores = self.measure.score(self.measure.pairwise(self.probes[index], self.gallery))
-        alike = torch.from_numpy(self.codes[rows, None] == self.gallery_codes)
-        # Different single-precision scores are further apart than this, so it decides ties alone.
-        keys = scores.float().double()
-        keys -= alike * (keys.abs() * 2.0**-40 + 1e-60)
+    def _among(self, rows: Indices, places: Indices, columns: Indices, depth: int) -> Flags:
+        """Return the flags of candidates listed row by row."""
+        alike = self.codes[rows][places] == self.gallery_codes[columns]
+        keys = _keys(self.scores.pairs(rows[places], columns), alike)
+        order = np.lexsort((-keys, places))
+        starts = np.searchsorted(places, np.arange(rows.size))
+        flags: Flags = alike[order][starts[:, None] + np.arange(depth)]
+        return flags
+
+    def _among_all(self, rows: Indices, depth: int) -> Flags:
+        """Return the flags out of the whole gallery."""
+        scores = self.scores.block(rows, slice(0, self.gallery_codes.size))
+        alike = self.codes[rows, None] == self.gallery_codes
+        keys = torch.from_numpy(_keys(scores, alike))
         if self.itself:
-            keys[torch.arange(len(rows)), index] = -torch.inf
-        nearest = keys.topk(depth, dim=1).indices
-        return alike.gather(1, nearest).numpy()
+            keys[torch.arange(rows.size), rows] = -torch.inf
+        return np.take_along_axis(alike, keys.topk(depth, dim=1).indices.numpy(), axis=1)
 
 
-def _sums(right: NDArray[np.bool_], wanted: NDArray[np.int64], k: Sequence[int]) -> NDArray[np.float64]:
+def _keys(scores: Singles, alike: Flags) -> NDArray[np.float64]:
+    """Return scores to sort by, those of the query's class behind others that tie with them."""
+    keys = scores.astype(np.float64)
+    # Different single-precision scores are further apart than this, so it decides ties alone.
+    keys -= alike * (np.abs(keys) * 2.0**-40 + 1e-60)
+    return keys
+
+
+def _sums(right: Flags, wanted: NDArray[np.int64], k: Sequence[int]) -> NDArray[np.float64]:
     """Over a block of queries, the sums of MAP@R, R-precision, recall, precision and NDCG at each k."""
     ranks = np.arange(1, right.shape[1] + 1)
     found = np.cumsum(right, axis=1)

@@ -1,6 +1,7 @@
 """Are these two the same? Error rates over a list of trials, or over all pairs in bounded memory."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,15 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise import distances
+from likewise.evaluation.blocks import Indices, Scores, Singles
 from likewise.evaluation.checks import Array, Labels, Values, as_codes, as_embeddings, as_trials, as_vector
 from likewise.evaluation.curves import Counts, Roc
 
-# Scores in one block of the distance matrix, and impostor scores sorted at a time.
-BLOCK = 2**21
+# Scores in one block of the matrix, and impostor scores that wait to be sorted together.
+BLOCK = 2**22
 SORTED = 2**24
-
-Singles = NDArray[np.float32]
 
 
 def roc_from_trials(scores: Values, same: Values) -> Roc:
@@ -94,28 +93,27 @@ def _edges(genuine: Singles, thresholds: Sequence[float]) -> Singles:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The distance matrix of samples in the order of their classes, walked above its diagonal in row blocks.
+    """The score matrix of samples in the order of their classes, walked above its diagonal in row blocks.
 
     Attributes:
-        matrix: (samples, dimensions) ordered by class.
+        scores: of all samples against each other, ordered by class.
         ends: (samples,) the index after the last sample of each sample's class.
-        measure: the distance.
     """
 
-    matrix: Tensor
-    ends: NDArray[np.int64]
-    measure: distances.Distance
+    scores: Scores
+    ends: Counts
 
     @classmethod
     def build(cls, matrix: Tensor, labels: Labels, distance: str) -> "_Blocks":
         codes = as_codes(labels, samples=len(matrix))
         order = np.argsort(codes, kind="stable")
         ends = np.cumsum(np.bincount(codes))[codes[order]]
-        return cls(matrix[torch.from_numpy(order)], ends, distances.build(distance))
+        ordered = matrix[torch.from_numpy(order)]
+        return cls(Scores.build(ordered, ordered, distance), ends)
 
     @property
     def pairs(self) -> int:
-        return len(self.matrix) * (len(self.matrix) - 1) // 2
+        return self.ends.size * (self.ends.size - 1) // 2
 
     def genuine(self) -> Singles:
         """Return the scores of all pairs of one class."""
@@ -125,8 +123,8 @@ class _Blocks:
         """Return the scores of all pairs of two classes by blocks; NaN where a pair belongs elsewhere."""
         for rows in self._rows():
             first, last = int(self.ends[rows.start]), int(self.ends[rows.stop - 1])
-            if first < len(self.matrix):
-                scores = self._scores(rows, slice(first, len(self.matrix)))
+            if first < self.ends.size:
+                scores = self.scores.block(rows, slice(first, self.ends.size))
                 elsewhere = np.arange(first, last) < self.ends[rows, None]
                 scores[:, : last - first][elsewhere] = np.nan
                 yield scores
@@ -134,20 +132,13 @@ class _Blocks:
     def _genuine(self, rows: slice) -> Singles:
         columns = np.arange(rows.start, self.ends[rows.stop - 1])
         later = columns > np.arange(rows.start, rows.stop)[:, None]
-        scores = self._scores(rows, slice(rows.start, int(columns[-1]) + 1))
+        scores = self.scores.block(rows, slice(rows.start, int(columns[-1]) + 1))
         return scores[later & (columns < self.ends[rows, None])]
 
     def _rows(self) -> Iterator[slice]:
-        samples = len(self.matrix)
+        samples = self.ends.size
         step = max(1, BLOCK // samples)
         return (slice(start, min(start + step, samples)) for start in range(0, samples, step))
-
-    def _scores(self, rows: slice, columns: slice) -> Singles:
-        score = self.measure.score(self.measure.pairwise(self.matrix[rows], self.matrix[columns]))
-        singles = score.to(torch.float32).numpy()
-        if not np.isfinite(singles.min()) or not np.isfinite(singles.max()):
-            raise ValueError("some scores are NaN or infinite; are embeddings too large to square?")
-        return singles
 
 
 @dataclass
@@ -166,8 +157,8 @@ class _Tally:
     """
 
     edges: Singles
-    at_least: NDArray[np.int64]
-    above: NDArray[np.int64]
+    at_least: Counts
+    above: Counts
     under: Singles
     over: Singles
     lowest: float = np.inf
@@ -188,19 +179,29 @@ class _Tally:
 
     def count(self) -> None:
         """Sort what waits and place every edge in it: far fewer searches than placing every score."""
-        if not self.waiting:
-            return
-        scores = np.concatenate(self.waiting)
+        threads = torch.get_num_threads()
+        shares = [share for share in (self.waiting[start::threads] for start in range(threads)) if share]
         self.waiting = []
+        with ThreadPoolExecutor(threads) as pool:
+            for scores, left, right in pool.map(self._place, shares):
+                self._merge(scores, left, right)
+
+    def _place(self, share: list[Singles]) -> tuple[Singles, Indices, Indices]:
+        """Return the scores sorted between an infinity at each end, and where each edge begins and ends in them."""
+        scores = np.concatenate([np.array([-np.inf, np.inf], dtype=np.float32), *share])
         scores.sort()
         left = np.searchsorted(scores, self.edges, side="left")
-        right = np.searchsorted(scores, self.edges, side="right")
-        self.at_least += scores.size - left
-        self.above += scores.size - right
-        fenced = np.concatenate(([-np.inf], scores, [np.inf])).astype(np.float32)
-        np.maximum(self.under, fenced[left], out=self.under)
-        np.minimum(self.over, fenced[right + 1], out=self.over)
-        self.highest = max(self.highest, float(fenced[-2]))
+        right = left.copy()
+        tied = np.flatnonzero(scores[left] == self.edges)
+        right[tied] = np.searchsorted(scores, self.edges[tied], side="right")
+        return scores, left, right
+
+    def _merge(self, scores: Singles, left: Indices, right: Indices) -> None:
+        self.at_least += scores.size - 1 - left
+        self.above += scores.size - 1 - right
+        np.maximum(self.under, scores[left - 1], out=self.under)
+        np.minimum(self.over, scores[right], out=self.over)
+        self.highest = max(self.highest, float(scores[-2]))
 
     def roc(self, *, genuine: Singles, impostors: int) -> Roc:
         """Return the vertices at each edge, and at the lowest impostor in the gap above each edge."""

@@ -36,9 +36,7 @@ class Conv(Backbone):
         norm: `group` or `batch`.
     """
 
-    def __init__(
-        self, input_shape: tuple[int, ...], *, width: int = 32, side: int = 4, norm: str = "group"
-    ) -> None:
+    def __init__(self, input_shape: tuple[int, ...], *, width: int = 32, side: int = 4, norm: str = "group") -> None:
         super().__init__()
         channels, *size = image_shape("conv", input_shape)
         whole("conv", "width", width, step=CHANNELS_PER_GROUP)
@@ -47,9 +45,7 @@ class Conv(Backbone):
         layers: list[nn.Module] = []
         for index, stride in enumerate(strides):
             wider = width * min(2**index, 4)
-            layers += _convolution(
-                "conv", channels, wider, kernel=3 if index else 5, stride=stride, norm=norm
-            )
+            layers += _convolution("conv", channels, wider, kernel=3 if index else 5, stride=stride, norm=norm)
             layers.append(nn.ReLU())
             channels = wider
         self.layers = nn.Sequential(*layers, nn.Flatten())
@@ -75,9 +71,7 @@ class ResNet(Backbone):
         norm: `group` or `batch`.
     """
 
-    def __init__(
-        self, input_shape: tuple[int, ...], *, width: int = 16, blocks: int = 1, norm: str = "group"
-    ) -> None:
+    def __init__(self, input_shape: tuple[int, ...], *, width: int = 16, blocks: int = 1, norm: str = "group") -> None:
         super().__init__()
         channels, *size = image_shape("resnet", input_shape)
         whole("resnet", "width", width, step=CHANNELS_PER_GROUP)
@@ -113,9 +107,7 @@ class _Residual(nn.Module):
         self.shortcut: nn.Module = (
             nn.Identity()
             if same
-            else nn.Sequential(
-                *_convolution("resnet", inner, outer, kernel=1, stride=(stride, stride), norm=norm)
-            )
+            else nn.Sequential(*_convolution("resnet", inner, outer, kernel=1, stride=(stride, stride), norm=norm))
         )
         self.activation = nn.ReLU()
 
@@ -158,9 +150,7 @@ def _stage(inner: int, outer: int, blocks: int, *, stride: int, norm: str) -> nn
     return nn.Sequential(first, *(_Residual(outer, outer, stride=1, norm=norm) for _ in rest))
 
 
-def _convolution(
-    owner: str, inner: int, outer: int, *, kernel: int, stride: Size, norm: str
-) -> list[nn.Module]:
+def _convolution(owner: str, inner: int, outer: int, *, kernel: int, stride: Size, norm: str) -> list[nn.Module]:
     # No bias: the normalisation that follows has its own.
     convolution = nn.Conv2d(inner, outer, kernel, stride=stride, padding=kernel // 2, bias=False)
     return [convolution, normalisation(owner, norm, outer)]

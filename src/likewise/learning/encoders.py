@@ -34,6 +34,9 @@ class Encoder(nn.Module):
     Samples come in raw units, as they are stored: uint8 0..255 or float, the cast is inside. `mean` and `std`
     are buffers (1, channels, 1, ...), and so travel with the weights and into ONNX. Made by `build`.
 
+    The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
+    learnt for the distance (`rescale`).
+
     Attributes:
         name: the backbone's name.
         input_shape: shape of one sample.
@@ -44,6 +47,7 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Encoder(nn.Module):
         self.normalise, self.options = normalise, options
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
+        self.register_buffer("scale", torch.ones(embedding))
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, embedding)
 
@@ -74,7 +79,11 @@ class Encoder(nn.Module):
         self._check(samples)
         standard = (samples.to(self.mean.dtype) - self.mean) / self.std
         embeddings: Tensor = self.head(self.backbone(standard)).float()
-        return F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings
+        return (F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings) * self.scale
+
+    def rescale(self, weights: Tensor) -> None:
+        """Multiply every embedding from now on by these weights, (embedding,), not negative."""
+        self.scale.mul_(weights.to(self.scale))
 
     def describe(self) -> dict[str, Any]:
         """Return what `from_description` needs to build the same encoder, as JSON values; weights apart."""
@@ -185,9 +194,7 @@ def _per_channel(name: str, given: Numbers | None, shape: tuple[int, ...]) -> Te
         given = IMAGE_MIDDLE if image else float(name == "std")
     values = torch.as_tensor(given, dtype=torch.float32).flatten()
     if len(values) not in (1, shape[0]):
-        raise ValueError(
-            f"{name} has {len(values)} numbers; give one, or one for each of {shape[0]} channels"
-        )
+        raise ValueError(f"{name} has {len(values)} numbers; give one, or one for each of {shape[0]} channels")
     if not bool(torch.isfinite(values).all()) or (name == "std" and not bool((values > 0).all())):
         wanted = "finite and above 0; use 1 for a constant channel" if name == "std" else "finite"
         raise ValueError(f"{name} is {values.tolist()}, but must be {wanted}")

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from likewise.learning.losses import PairTuples, TripletTuples
+from likewise.learning.row_tuples import PairTuples, TripletTuples
 from likewise.tuples import samplers
 
 Rows = np.ndarray[Any, Any]
@@ -44,16 +44,21 @@ class ClassFeed:
         seed: with the epoch it decides the batches.
     """
 
-    def __init__(
-        self, rows: Rows, labels: Rows, *, classes_per_batch: int, samples_per_class: int, seed: int
-    ) -> None:
+    def __init__(self, rows: Rows, labels: Rows, *, classes_per_batch: int, samples_per_class: int, seed: int) -> None:
         self._rows, self._labels = rows, labels
-        self._shape = {"classes_per_batch": classes_per_batch, "samples_per_class": samples_per_class}
-        self._seed = seed
+        self._classes, self._samples, self._seed = classes_per_batch, samples_per_class, seed
 
     def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
         """Return how many batches epoch `number` has, and the batches."""
-        plan = list(samplers.p_by_k(self._labels, **self._shape, seed=self._seed, epoch=number))
+        plan = list(
+            samplers.p_by_k(
+                self._labels,
+                classes_per_batch=self._classes,
+                samples_per_class=self._samples,
+                seed=self._seed,
+                epoch=number,
+            )
+        )
         return len(plan), (Batch(self._rows[p], torch.from_numpy(self._labels[p])) for p in plan)
 
 
@@ -87,7 +92,8 @@ class TupleFeed:
         labels = torch.from_numpy(self._labels[rows])
         if self._same is None:
             return Batch(rows, labels, TripletTuples(*indices))
-        return Batch(rows, labels, PairTuples(*indices, torch.from_numpy(self._same[places])))
+        left, right = indices
+        return Batch(rows, labels, PairTuples(left, right, torch.from_numpy(self._same[places])))
 
 
 def build(

@@ -84,7 +84,8 @@ class Loss(nn.Module):
             if isinstance(tuples, TripletTuples):
                 self._refuse_unless_eaten("triplets")
                 return self._triplets(wide, tuples)
-            return self._batch(wide, checked_labels(labels, embeddings))
+            checked = checked_labels(labels, embeddings)
+            return self._batch(wide, checked) if len(wide) else averaged(wide.sum(dim=1), wide)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Return the embeddings that `distance` compares: unchanged, unless the loss learns weights for them."""
@@ -111,9 +112,27 @@ def reduced(total: Tensor, *, active: Tensor, candidates: Tensor, reduction: str
     return LossResult(total / count.clamp_min(1), zero_share(active, candidates), candidates)
 
 
+def averaged(costs: Tensor, embeddings: Tensor) -> LossResult:
+    """Return the mean of what each item costs, `(t,)`; zero, attached to the embeddings, where there is none."""
+    candidates = torch.tensor(costs.numel(), device=costs.device)
+    total = costs.sum() + embeddings.sum() * 0
+    return reduced(total, active=(costs > 0).sum(), candidates=candidates, reduction="all")
+
+
 def zero_share(active: Tensor, candidates: Tensor) -> Tensor:
     """Return the share of candidates that are not active; 1 where there is no candidate."""
     return 1 - active.double() / candidates.clamp_min(1)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return the vectors `(n, d)` at length 1; one shorter than 1e-12 has no direction and stays as it is.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    norm: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors / norm.masked_fill(norm <= 1e-12, 1)
 
 
 def check_embeddings(embeddings: Tensor) -> None:

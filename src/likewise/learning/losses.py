@@ -5,19 +5,47 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from likewise.learning.batch_losses import (
+    CircleLoss,
+    GE2ELoss,
+    MultiSimilarityLoss,
+    NPairLoss,
+    NTXentLoss,
+    SupConLoss,
+)
 from likewise.learning.loss_base import Loss, LossResult, choose
 from likewise.learning.pair_losses import BinaryL1Loss, BinaryLoss, ContrastiveLoss
+from likewise.learning.proxies import (
+    ArcFaceLoss,
+    CosFaceLoss,
+    ProxyAnchorLoss,
+    ProxyNCALoss,
+    ProxyNCAPlusLoss,
+    ProxyTripletLoss,
+)
 from likewise.learning.row_tuples import PairTuples, TripletTuples
 from likewise.learning.triplet_losses import TripletLoss
 
 __all__ = [
     "LOSSES",
+    "ArcFaceLoss",
     "BinaryL1Loss",
     "BinaryLoss",
+    "CircleLoss",
     "ContrastiveLoss",
+    "CosFaceLoss",
+    "GE2ELoss",
     "Loss",
     "LossResult",
+    "MultiSimilarityLoss",
+    "NPairLoss",
+    "NTXentLoss",
     "PairTuples",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "ProxyNCAPlusLoss",
+    "ProxyTripletLoss",
+    "SupConLoss",
     "TripletLoss",
     "TripletTuples",
     "build",
@@ -53,4 +81,16 @@ LOSSES: dict[str, type[Loss]] = {
     "binary": BinaryLoss,
     "binary_l1": BinaryL1Loss,
     "triplet": TripletLoss,
+    "n_pair": NPairLoss,
+    "ntxent": NTXentLoss,
+    "supcon": SupConLoss,
+    "multi_similarity": MultiSimilarityLoss,
+    "circle": CircleLoss,
+    "ge2e": GE2ELoss,
+    "proxy_nca": ProxyNCALoss,
+    "proxy_nca_plus": ProxyNCAPlusLoss,
+    "proxy_anchor": ProxyAnchorLoss,
+    "proxy_triplet": ProxyTripletLoss,
+    "arcface": ArcFaceLoss,
+    "cosface": CosFaceLoss,
 }

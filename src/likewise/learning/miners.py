@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.distances import Distance, Euclidean
+from likewise.learning.loss_base import choose
 from likewise.learning.row_blocks import block_rows
 from likewise.learning.row_tuples import TripletTuples
 from likewise.learning.triplet_sums import Classmates, classmates
@@ -54,6 +55,9 @@ def mine(
         margin: at least 0: the width of the semi-hard band, and what the report counts as zero loss.
         generator: on the CPU, for `distance_weighted`; without one torch's own, as `torch.rand` does.
 
+    Raises:
+        ValueError: if the name is unknown.
+
     >>> x = torch.tensor([[0.0], [0.3], [1.0], [0.5]])
     >>> mined = mine("hard", x, torch.tensor([0, 0, 0, 1]), distance=Euclidean(), margin=0.1)
     >>> torch.stack([mined.tuples.anchor, mined.tuples.positive, mined.tuples.negative]).tolist()
@@ -61,7 +65,7 @@ def mine(
     >>> mined.candidates.item(), mined.zero_share.item()
     (3, 0.0)
     """
-    pick, mates = MINERS[name], classmates(labels)
+    pick, mates = MINERS[choose("mining", name, MINERS)], classmates(labels)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     candidates = teaching = torch.zeros((), dtype=torch.int64, device=labels.device)
     with torch.no_grad():

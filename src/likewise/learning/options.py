@@ -55,9 +55,7 @@ def nearest_first(name: str, known: Iterable[str]) -> str:
     return ", ".join(sorted(known, key=distance))
 
 
-def whole(
-    owner: str, name: str, value: int, *, least: int = 1, most: int | None = None, step: int = 1
-) -> int:
+def whole(owner: str, name: str, value: int, *, least: int = 1, most: int | None = None, step: int = 1) -> int:
     """Return `value`, a whole number from `least` to `most` and a multiple of `step`.
 
     Raises:

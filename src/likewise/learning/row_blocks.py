@@ -24,7 +24,12 @@ BlockLoss = Callable[[Tensor, Tensor, slice], tuple[Tensor, Tensor]]
 
 
 def summed(
-    block_loss: BlockLoss, anchors: Tensor, references: Tensor, *, parameters: tuple[Tensor, ...] = ()
+    block_loss: BlockLoss,
+    anchors: Tensor,
+    references: Tensor,
+    *,
+    parameters: tuple[Tensor, ...] = (),
+    elements: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of a block loss and of its counts over all anchors; the first is differentiable, once.
 
@@ -33,6 +38,7 @@ def summed(
         anchors: `(n, d)`.
         references: `(m, d)`, the anchors themselves where a batch is compared with itself.
         parameters: the leaf tensors that `block_loss` uses besides and that want a gradient.
+        elements: how many numbers a block has, about; by default `BLOCK_ELEMENTS`.
 
     >>> def inner(part: Tensor, whole: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
     ...     return (part @ whole.T).sum(), torch.tensor(part.shape[0] * whole.shape[0])
@@ -40,9 +46,10 @@ def summed(
     >>> summed(inner, x, x)
     (tensor(9., grad_fn=<_SummedBackward>), tensor(4))
     """
-    at_once = anchors is references and len(block_rows(len(anchors), len(anchors))) == 1
+    blocks = block_rows(len(anchors), len(references), elements)
+    at_once = anchors is references and len(blocks) == 1
     total, counts = _Summed.apply(  # type: ignore[no-untyped-call]
-        block_loss, anchors, None if at_once else references, *parameters
+        block_loss, blocks, anchors, None if at_once else references, *parameters
     )
     return total, counts
 
@@ -52,9 +59,9 @@ def matrix(distance: Distance, anchors: Tensor, references: Tensor) -> Tensor:
     return distance.pairwise(anchors, None if references is anchors else references)
 
 
-def block_rows(rows: int, columns: int) -> list[slice]:
-    """Return the blocks of rows of a matrix, of about `BLOCK_ELEMENTS` numbers each."""
-    step = max(1, BLOCK_ELEMENTS // max(1, columns))
+def block_rows(rows: int, columns: int, elements: int | None = None) -> list[slice]:
+    """Return the blocks of rows of a matrix, of about so many numbers each, `BLOCK_ELEMENTS` by default."""
+    step = max(1, (elements or BLOCK_ELEMENTS) // max(1, columns))
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
@@ -69,14 +76,19 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, block_loss: BlockLoss, anchors: Tensor, references: Tensor | None, *parameters: Tensor
+        ctx: Any,
+        block_loss: BlockLoss,
+        blocks: list[slice],
+        anchors: Tensor,
+        references: Tensor | None,
+        *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        wanted = ctx.needs_input_grad[1:]
+        wanted = ctx.needs_input_grad[2:]
         inputs = (anchors, references, *parameters)
         sums = [torch.zeros_like(i) if want and i is not None else None for i, want in zip(inputs, wanted, strict=True)]
         total = anchors.new_zeros((), dtype=torch.float64)
         counts: Tensor | int = 0
-        for rows in block_rows(len(anchors), len(anchors if references is None else references)):
+        for rows in blocks:
             with torch.set_grad_enabled(any(wanted)):
                 part = anchors[rows].detach().requires_grad_(wanted[0])
                 whole = part if references is None else references.detach().requires_grad_(wanted[1])
@@ -94,7 +106,7 @@ class _Summed(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_order("a loss summed over blocks of rows")
         scaled = [None if saved is None else saved * upstream[0] for saved in ctx.saved_tensors]
-        return (None, *scaled)
+        return (None, None, *scaled)
 
 
 def _add_gradients(value: Tensor, leaves: list[Tensor], goals: list[Tensor | None]) -> None:

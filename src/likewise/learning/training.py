@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.data.batches import Media
+from likewise.learning.encoders import Encoder
 from likewise.learning.feeds import Batch, Feed
 from likewise.learning.losses import Loss, LossResult
 
@@ -97,7 +98,7 @@ class Fit:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         loss: Loss,
         feed: Feed,
         media: Media,
@@ -128,6 +129,8 @@ class Fit:
         while not self.finished:
             yield from self._epoch(len(self.progress.history) + 1)
         self._weights().load_state_dict(self.progress.best_weights)
+        with torch.no_grad():
+            self.encoder.rescale(self.loss.project(torch.ones_like(self.encoder.scale)[None])[0])
 
     def state(self) -> State:
         """Return all that `restore` needs: plain types and tensors only."""
@@ -170,7 +173,7 @@ class Fit:
                 _check_finite(result.loss, epoch=number, step=step)
             totals += torch.stack([result.loss.detach(), result.zero_share, norm]).double().cpu()
             yield Step(number, step, steps, result.loss.detach(), result.zero_share)
-        eer = self._validate(self.encoder)
+        eer = self._validate(_Projected(self.encoder, self.loss))
         loss, zero_share, norm_mean = (totals / steps).tolist()
         epoch = Epoch(number, loss, eer, zero_share, rate, norm_mean)
         self._keep(epoch)
@@ -183,7 +186,7 @@ class Fit:
         tuples = batch.tuples.to(device) if batch.tuples else None
         result = self.loss.measure(embeddings.float(), batch.labels.to(device), tuples)
         self._optimizer.zero_grad(set_to_none=True)
-        result.loss.backward()
+        result.loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip or math.inf)
         self._optimizer.step()
         return result, norm.detach()
@@ -201,6 +204,17 @@ class Fit:
         if epoch.val_eer <= progress.best_val_eer:
             progress.best_epoch, progress.best_val_eer = epoch.epoch, epoch.val_eer
             progress.best_weights = {k: v.detach().clone() for k, v in self._weights().state_dict().items()}
+
+
+class _Projected(nn.Module):
+    """The encoder as it will be delivered, with the weights that the loss has learnt so far."""
+
+    def __init__(self, encoder: Encoder, loss: Loss) -> None:
+        super().__init__()
+        self.encoder, self.loss = encoder, loss
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.loss.project(self.encoder(samples))
 
 
 def _check_finite(loss: Tensor, *, epoch: int, step: int) -> None:

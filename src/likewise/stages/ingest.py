@@ -57,7 +57,9 @@ def run(params: Params, root: Path) -> None:
     """Write the samples, their media, the quarantine and the summary."""
     path = root / params.path
     spec = ImageSpec(height=params.height, width=params.width, channels=params.channels)
-    source = open_source(params.source, path)
+    # The table of splits may lie among the samples, and is none.
+    options = {"skip": [params.split.file]} if params.source == "folder" and params.split.file else {}
+    source = open_source(params.source, path, **options)
     with artifacts.MEDIA.writing(root) as media:
         found = ingest(source, spec, media_path=media, min_side=params.min_side, progress=_line)
     division = params.split

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from likewise import artifacts
-from likewise.config import Block, run_stage
+from likewise.config import run_stage
+from likewise.stages.train_params import Params
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,37 +22,9 @@ if TYPE_CHECKING:
     from likewise.data.batches import Media
     from likewise.learning.training import Fit
 
+__all__ = ["Params", "run"]
+
 FEEDS = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "triplets": artifacts.TRIPLETS}
-
-LOSS_OPTIONS = ("margin", "mining")
-
-
-class Params(Block):
-    """The `train` block of params.yaml."""
-
-    feed: Literal["classes", "pairs", "triplets"]
-    encoder: Literal["conv", "resnet", "vit", "tdnn", "mlp"]
-    embedding: int = Field(ge=2, le=2048)
-    normalise: bool
-    initialiser: Literal["default", "kaiming", "xavier", "orthogonal", "truncated_normal"]
-    distance: Literal["euclidean", "squared_euclidean", "cosine", "manhattan"]
-    loss: Literal["contrastive", "triplet", "binary"]
-    margin: float | None = Field(ge=0)
-    mining: Literal["all", "semihard", "hard", "easy_positive", "distance_weighted"] | None
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop"]
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "cosine", "one_cycle"]
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    classes_per_batch: int = Field(ge=2)
-    samples_per_class: int = Field(ge=2)
-    patience: int = Field(ge=0)
-    clip: float = Field(ge=0)
-    precision: Literal["fp32", "bf16"]
-    device: Literal["auto", "cpu", "cuda"]
-    threads: int = Field(ge=1, le=1024)
-    seed: int = Field(ge=0)
 
 
 def run(params: Params, root: Path) -> None:
@@ -105,7 +78,9 @@ def set_up(params: Params, root: Path) -> Fit:
         std=std,
         seed=params.seed,
     )
-    options = {name: getattr(params, name) for name in LOSS_OPTIONS if getattr(params, name) is not None}
+    options = params.options()
+    if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
+        options["seed"] = params.seed
     loss = losses.build(
         params.loss, classes=len(classes), embedding=params.embedding, distance=params.distance, **options
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, log1p, sqrt
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,45 +51,60 @@ class Groups:
 
 
 def group(labels: npt.ArrayLike) -> Groups:
-    """Group samples by their labels (n,), integers or strings; classes come in the order of their rows.
+    """Group samples by their labels (n,), integers or strings; labels that are grouped already stay in place.
 
     Raises:
         ValueError: if the labels are empty, not in one dimension, or neither integers nor strings.
     """
-    array = _checked(np.asarray(labels))
+    array = np.asarray(labels)
+    _check_labels(array)
     starts = _starts(array)
-    order = None
-    if len(np.unique(array[starts])) != len(starts):
-        order = np.argsort(array, kind="stable").astype(np.int64, copy=False)
+    leaders, order = np.sort(array[starts]), None
+    if (leaders[1:] == leaders[:-1]).any():
+        order = _order_of(array)
         starts = _starts(array[order])
     return Groups(len(array), starts, np.diff(starts, append=len(array)), order)
 
 
-def _checked(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def stable_order(keys: Indices) -> Indices:
+    """Return the rows (n,) that sort keys (n,), integers from 0 up, equal ones in the order they came.
+
+    Key and row share one number where both fit its 63 bits: sorting numbers is several times faster than sorting
+    rows by what they point to.
+    """
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits > 63:
+        return np.argsort(keys, kind="stable")
+    packed = (keys << bits) | np.arange(len(keys))
+    packed.sort()
+    packed &= (1 << bits) - 1
+    return packed
+
+
+def _order_of(labels: npt.NDArray[Any]) -> Indices:
+    if labels.dtype.kind in "iu" and int(labels.max()) - int(labels.min()) <= LARGEST:
+        wide = np.uint64 if labels.dtype.kind == "u" else np.int64
+        return stable_order((labels.astype(wide) - wide(labels.min())).astype(np.int64, copy=False))
+    return np.argsort(labels, kind="stable").astype(np.int64, copy=False)
+
+
+def _check_labels(labels: npt.NDArray[Any]) -> None:
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"Labels have shape {labels.shape}: give one for each sample, in one dimension.")
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
-        return labels
-    if labels.dtype.kind not in "iubUST":
+    strings = labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels)
+    if not strings and labels.dtype.kind not in "iubUST":
         raise ValueError(f"Labels are {labels.dtype}: give integers or strings, none of them missing.")
-    return _narrow(labels) if labels.dtype.kind in "iu" else labels
 
 
-def _narrow(labels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return labels that span few enough values as 16 bits, which sort in linear time."""
-    low, high = int(labels.min()), int(labels.max())
-    return (labels - labels.dtype.type(low)).astype(np.uint16) if high - low < 2**16 else labels
-
-
-def _starts(array: npt.NDArray[np.generic]) -> Indices:
+def _starts(array: npt.NDArray[Any]) -> Indices:
     return np.concatenate([[0], np.flatnonzero(array[1:] != array[:-1]) + 1])
 
 
 class Ladder:
-    """Ranks 0 to total - 1 laid end to end, `counts` (steps,) of them on each step: which step holds a rank?
+    """Ranks 0 to total - 1 laid end to end, `counts` (steps,) of them on each step, to find the step of a rank.
 
-    A table of four buckets a step answers with two look-ups; a search is left for the ranks in buckets that
-    more than two steps share, at most a quarter of all. Memory is that of the steps.
+    A table of up to four buckets a step answers with two look-ups; a search is left for the ranks in buckets that
+    more than two steps share, less than half of all. Memory is that of the steps.
 
     Raises:
         ValueError: if the total is above 2^63 - 1.
@@ -180,7 +196,8 @@ def _draws(total: int, count: int, found: int) -> int:
 
 def _sorted_set(ranks: Indices) -> Indices:
     ranks.sort()
-    return ranks[np.concatenate([[True], ranks[1:] != ranks[:-1]])]
+    first: Masks = np.concatenate([[True], ranks[1:] != ranks[:-1]])
+    return ranks[first]
 
 
 def generator_of(seed: int, *keys: int) -> np.random.Generator:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from likewise.tuples.ranking import Groups, Indices, generator_of, group
+from likewise.tuples.ranking import Groups, Indices, generator_of, group, stable_order
 
 # Rounds in which two batches at a time deal their classes anew: each batch ends up mixed from 2^8 of the first ones.
 _ROUNDS = 8
@@ -136,7 +136,8 @@ def _shares(weights: Mapping[Any, float], names: list[Any], places: int) -> Indi
     values = np.array([weights[name] for name in names], dtype=np.float64)
     if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
         raise ValueError("Class weights must be finite, none below 0 and one above.")
-    return np.rint(values / values.sum() * places).astype(np.int64)
+    shares: Indices = np.rint(values / values.sum() * places).astype(np.int64)
+    return shares
 
 
 def _filled(places: Indices, batches: int, width: int, generator: np.random.Generator) -> Indices:
@@ -176,23 +177,16 @@ def _dealt(places: Indices, batches: int, width: int, generator: np.random.Gener
 
 def _samples(groups: Groups, grid: Indices, each: int, generator: np.random.Generator) -> Indices:
     """Return samples (batches, width, each) for a grid of classes (batches, width)."""
-    owner = np.repeat(_compact(np.arange(len(groups.sizes))), groups.sizes)
     shuffled = generator.permutation(groups.samples)
-    shuffled = shuffled[np.argsort(owner[shuffled], kind="stable")]
+    owner = np.repeat(np.arange(len(groups.sizes)), groups.sizes)
+    shuffled = shuffled[stable_order(owner[shuffled])]
     classes = grid.ravel()
-    turn = np.empty(len(classes), dtype=np.int64)
     places = np.bincount(classes, minlength=len(groups.sizes))
-    turn[np.argsort(_compact(classes), kind="stable")] = np.arange(len(classes)) - np.repeat(
-        np.cumsum(places) - places, places
-    )
+    turn = np.empty_like(classes)
+    turn[stable_order(classes)] = np.arange(len(classes)) - np.repeat(np.cumsum(places) - places, places)
     within = (turn[:, None] * each + np.arange(each)) % groups.sizes[classes][:, None]
-    rows = shuffled[groups.starts[classes][:, None] + within]
+    rows: Indices = shuffled[groups.starts[classes][:, None] + within]
     return groups.to_samples(rows).reshape(*grid.shape, each)
-
-
-def _compact(classes: Indices) -> npt.NDArray[np.integer[Any]]:
-    """Return class numbers in 16 bits where they fit, which a stable sort orders in linear time."""
-    return classes.astype(np.uint16) if int(classes.max()) < 2**16 else classes
 
 
 def _distinct(sizes: Indices, count: int, generator: np.random.Generator) -> Indices:

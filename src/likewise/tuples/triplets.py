@@ -78,11 +78,12 @@ class Triplets:
                 f"Row {wrong[0]} is no triplet: anchor and positive must be two samples of one class, "
                 "and the negative one of another."
             )
-        start, size = groups.starts[owner], groups.sizes[owner]
+        start, size = groups.starts.take(owner), groups.sizes.take(owner)
         first, second, third = sides[0] - start, sides[1] - start, sides[2]
-        second = second - (second > first)
-        third = third - size * (third > start)
-        return self._ladder.starts[owner] + (first * (size - 1) + second) * (groups.samples - size) + third
+        couple = first * (size - 1) + second - (second > first)
+        negative = third - size * (third > start)
+        rank: Indices = self._ladder.starts.take(owner) + couple * (groups.samples - size) + negative
+        return rank
 
     def draw(self, count: int, *, generator: np.random.Generator) -> tuple[Indices, Indices, Indices]:
         """Return `count` triplets drawn independently and uniformly, so that one may come twice.
@@ -100,17 +101,19 @@ class Triplets:
     def _unrank(self, ranks: Indices) -> tuple[Indices, Indices, Indices]:
         owner = self._ladder.locate(ranks)
         start, size = self._groups.starts.take(owner), self._groups.sizes.take(owner)
-        others = self._groups.samples - size
-        within = ranks - self._ladder.starts.take(owner)
-        couple = within // others
-        negative = within - couple * others
-        anchor = couple // (size - 1)
-        positive = couple - anchor * (size - 1)
+        others, kin = self._groups.samples - size, size - 1
+        negative = ranks - self._ladder.starts.take(owner)
+        positive = negative // others
+        negative -= positive * others
+        anchor = positive // kin
+        positive -= anchor * kin
         # The positive skips the anchor, and the negative the anchor's whole class.
         positive += positive >= anchor
         negative += size * (negative >= start)
+        anchor += start
+        positive += start
         to_samples = self._groups.to_samples
-        return to_samples(start + anchor), to_samples(start + positive), to_samples(negative)
+        return to_samples(anchor), to_samples(positive), to_samples(negative)
 
 
 def draw_triplets(

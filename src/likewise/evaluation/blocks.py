@@ -1,0 +1,150 @@
+"""Scores between two sets of embeddings, a block of the matrix at a time, by one matrix product each.
+
+`likewise.distances` takes several passes over its result, in double precision, to be safe to differentiate. A score
+needs none: vectors are lifted once so that the product of two of them is the negative distance. Products are taken
+in double precision and rounded to single, so pairs that are equally far apart tie, whatever block they come in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from likewise import distances
+
+Singles = NDArray[np.float32]
+Indices = NDArray[np.intp]
+Sides = tuple[Tensor, Tensor]
+
+# Below this norm a vector has no direction, as in `likewise.distances`.
+NO_DIRECTION = 1e-12
+# Squared distances below this share of |x|^2 + |y|^2 are what rounding leaves of nought.
+ROUNDING = 16 * torch.finfo(torch.float64).eps
+# Columns of which one best is kept in a coarse search.
+GROUP = 32
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of every row of one matrix against every row of another, larger is more alike.
+
+    Attributes:
+        sides: (rows, dimensions) and (columns, dimensions) embeddings.
+        distance: its name.
+        squares: (rows,) and (columns,) squared lengths of the embeddings, in double precision.
+        lifted: both sides lifted so that their product is the distance, negative; None where no product is.
+        coarse: the same in single precision.
+    """
+
+    sides: Sides
+    distance: str
+    squares: Sides
+    lifted: Sides | None
+    coarse: Sides | None
+
+    @classmethod
+    def build(cls, left: Tensor, right: Tensor, distance: str) -> "Scores":
+        """Return the scores of a distance by name.
+
+        Raises:
+            ValueError: for an unknown distance, or embeddings whose distances no single-precision number can hold.
+        """
+        distances.build(distance)
+        squares = left.double().square().sum(dim=1), right.double().square().sum(dim=1)
+        largest = max(float(square.max()) for square in squares)
+        if 4 * largest > torch.finfo(torch.float32).max:
+            raise ValueError(f"an embedding of length {largest**0.5:.3g} is too large to compare; normalise it")
+        if distance not in LIFTS:
+            return cls((left, right), distance, squares, None, None)
+        lift = LIFTS[distance]
+        lifted = lift(left.double())[0], lift(right.double())[1]
+        return cls((left, right), distance, squares, lifted, (lifted[0].float(), lifted[1].float()))
+
+    def block(self, rows: slice | Indices, columns: slice) -> Singles:
+        """Return the scores of some rows against some columns, as a matrix."""
+        if self.lifted is None:
+            measure = distances.build(self.distance)
+            score = measure.score(measure.pairwise(self.sides[0][rows], self.sides[1][columns]))
+            return np.asarray(score.float())
+        product = torch.mm(self.lifted[0][rows], self.lifted[1][columns].T)
+        return self._finished(product, self.squares[0][rows, None], self.squares[1][columns])
+
+    def pairs(self, rows: Indices, columns: Indices) -> Singles:
+        """Return the scores of rows and columns one by one."""
+        if self.lifted is None:
+            measure = distances.build(self.distance)
+            score = measure.score(measure.paired(self.sides[0][rows], self.sides[1][columns]))
+            return np.asarray(score.float())
+        product = torch.linalg.vecdot(self.lifted[0][rows], self.lifted[1][columns])
+        return self._finished(product, self.squares[0][rows], self.squares[1][columns])
+
+    def candidates(self, rows: Indices, *, depth: int, leave_out: Indices | None) -> tuple[Indices, Indices] | None:
+        """Return places in `rows`, rising, and columns among which each row's `depth` best are, ties and all.
+
+        Found by a product in single precision, whose error is bounded: the best by it, and all that lie within
+        twice the bound of them (Higham, "Accuracy and stability of numerical algorithms", 3.1). None where that would
+        not spare work: no product, a great depth, or too much that is nearly equally far.
+
+        Args:
+            rows: which rows.
+            depth: how many of the best.
+            leave_out: for each of `rows` the column that does not count.
+        """
+        groups = self.squares[1].numel() // GROUP
+        if self.coarse is None or groups < 2 * depth:
+            return None
+        left, right = self.coarse[0][rows], self.coarse[1]
+        product = torch.mm(left, right.T)
+        if leave_out is not None:
+            product[torch.arange(len(rows)), leave_out] = -torch.inf
+        # The best of each group are found fast, and the depth-th best of those is no better than that of all.
+        best = product[:, : groups * GROUP].view(len(rows), GROUP, groups).amax(dim=1)
+        unit = torch.finfo(torch.float32).eps * (right.shape[1] + 4)
+        bound = unit * torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1).max()
+        least = best.topk(depth, dim=1).values[:, -1] - 2 * bound
+        kept = np.flatnonzero(np.asarray(product) >= np.asarray(least)[:, None])
+        if kept.size > len(rows) * GROUP * depth:
+            return None
+        return np.divmod(kept, product.shape[1])
+
+    def _finished(self, product: Tensor, left: Tensor, right: Tensor) -> Singles:
+        """Return the scores of negative distances, rounded as a distance first, as everywhere else.
+
+        What is only rounding of a squared distance of nought becomes nought.
+        """
+        singles: Singles = np.asarray(product.float())
+        if self.distance == "cosine":
+            return np.add(singles, 1, out=singles)
+        near = np.nonzero(singles >= -ROUNDING * float(left.max() + right.max()))
+        if near[0].size:
+            scale = sum(np.broadcast_to(np.asarray(side), singles.shape)[near] for side in (left, right))
+            singles[near] = np.where(singles[near] >= -ROUNDING * scale, 0, singles[near])
+        if self.distance == "euclidean":
+            np.sqrt(np.negative(singles, out=singles), out=singles)
+            np.negative(singles, out=singles)
+        return singles
+
+
+def _directions(x: Tensor) -> Sides:
+    """Lift so that the product is the cosine less 1; a vector of nought is alike to its own kind alone."""
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    lost = norm <= NO_DIRECTION
+    unit, one = (x / norm.masked_fill(lost, 1)).masked_fill(lost, 0), torch.ones_like(norm)
+    lifted = torch.cat([unit, lost.to(x.dtype)], dim=1)
+    return torch.cat([lifted, -one], dim=1), torch.cat([lifted, one], dim=1)
+
+
+def _squares(x: Tensor) -> Sides:
+    """Lift x and y so that their product is 2 x.y - |x|^2 - |y|^2, the negative squared distance."""
+    square, one = x.square().sum(dim=1, keepdim=True), torch.ones_like(x[:, :1])
+    return torch.cat([2 * x, -square, -one], dim=1), torch.cat([x, one, square], dim=1)
+
+
+LIFTS: dict[str, Callable[[Tensor], Sides]] = {
+    "cosine": _directions,
+    "euclidean": _squares,
+    "squared_euclidean": _squares,
+}

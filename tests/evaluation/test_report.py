@@ -1,0 +1,157 @@
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from likewise.evaluation import report
+from likewise.evaluation.calibration import calibrate, choose_threshold
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Page(HTMLParser):
+    """Collects what a test asks of a page: tags, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def example(score: float, picture: Pixels | None = None) -> report.Example:
+    left, right = report.Side("digits-7", "one <b>", picture), report.Side("digits-9", "two", picture)
+    return report.Example(left, right, score)
+
+
+@pytest.fixture
+def data() -> report.ReportData:
+    generator = np.random.default_rng(0)
+    same = np.arange(1000) % 2
+    scores = generator.standard_normal(1000) + 2.5 * same
+    picture = generator.integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    return report.ReportData(
+        title="Likewise on digits",
+        subject="pairs of unseen samples",
+        metrics={
+            "verification": {"trials": 1000, "accuracy": 0.9, "tar_at_far_0_1_percent": None, "auc": 0.95},
+            "retrieval": {"recall_at_1": 0.97, "ndcg_at_5": 0.9, "queries": 50, "excluded": 0},
+            "oneshot": {"protocol": "5-way 1-shot", "accuracy": 0.8, "low": 0.7, "high": 0.9, "episodes": 100},
+        },
+        scores=scores,
+        same=same,
+        threshold=choose_threshold(scores, same, distance="cosine", split="val"),
+        history=pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], "val_eer": [0.2, 0.1]}),
+        false_accepts=[example(9.0, picture), example(-9.0, picture)],
+        false_rejects=[example(-9.0)],
+        params={"train": {"loss": "contrastive", "margin": 0.5, "amp": False}, "seed": 7},
+        summary={"splits": {"train": {"samples": 1200}}, "labels": ["a", "b"], "group": None},
+        calibration=calibrate(scores, same, distance="cosine", split="val"),
+    )
+
+
+def test_the_page_is_the_same_bytes_and_needs_nothing_from_outside(data: report.ReportData) -> None:
+    html = report.render(data)
+    assert html == report.render(data)
+    page = Page(html)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert "http" not in html
+    assert all(str(image["src"]).startswith("data:image/png;base64,") for image in page.all("img"))
+
+
+def test_every_picture_has_words(data: report.ReportData) -> None:
+    page = Page(report.render(data))
+    assert [image["alt"] for image in page.all("img")][:2] == [
+        "Sample digits-7 of class one <b>",
+        "Sample digits-9 of class two",
+    ]
+    assert len(page.all("svg")) == 6
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("meta")[1]["content"] == "width=device-width, initial-scale=1"
+
+
+def test_the_verdict_is_a_sentence_of_counted_figures(data: report.ReportData) -> None:
+    right = ((np.asarray(data.scores) >= data.threshold.value) == data.same).mean()
+    words = report.verdict(data)
+    assert words.startswith(f"On 1,000 pairs of unseen samples the answer was right {right * 100:.1f} % of the time")
+    assert "chosen on val" in words
+    assert words in Page(report.render(data)).text
+
+
+def test_metrics_have_names_counts_and_intervals(data: report.ReportData) -> None:
+    text = re.sub(r"\s+", " ", Page(report.render(data)).text)
+    assert "True accepts at 0.1 % false accepts not measurable" in text.replace("acceptsnot", "accepts not")
+    for words in ("Area under the ROC", "0.9500", "NDCG at 5", "Recall at 1", "(70.0 % to 90.0 %)", "5-way 1-shot"):
+        assert words in text
+    assert "(1,000 trials)" in text
+    assert "50 queries, 0 excluded" in text
+
+
+def test_text_from_the_data_is_escaped(data: report.ReportData) -> None:
+    html = report.render(replace(data, title="<script>alert(1)</script>"))
+    assert "<script>" not in html
+    assert "one <b>" not in html
+
+
+def test_params_and_summary_are_listed_leaf_by_leaf(data: report.ReportData) -> None:
+    text = Page(report.render(data)).text
+    for words in ("train.margin", "contrastive", "splits.train.samples", "1,200", "a, b", "train.amp", "no", "none"):
+        assert words in text
+
+
+def test_galleries_say_how_many_of_the_shown_are_errors(data: report.ReportData) -> None:
+    apart = replace(
+        data,
+        scores=np.asarray(data.scores) + 100 * np.asarray(data.same),
+        threshold=replace(data.threshold, value=50.0),
+    )
+    page = Page(report.render(apart))
+    assert "None of the pairs of two classes was answered wrongly; these are the 2 nearest misses." in page.text
+    few = replace(data, same=[1, 0, 0, 1], scores=[5.0, 9.0, 0.0, 4.0], threshold=replace(data.threshold, value=1.0))
+    text = Page(report.render(few)).text
+    assert "One pair of two classes was answered wrongly: the first 1 of these 2" in text
+    marks = [str(item["class"]) for item in Page(report.render(few)).all("li")]
+    assert marks == ["pair wrong small", "pair small", "pair wrong"]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 10), (3, 300, 600)])
+def test_pictures_survive_the_page(shape: tuple[int, int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    source = report._source(picture)
+    assert source is not None
+    image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    assert max(image.size) <= report.PICTURE
+    if max(shape) <= report.PICTURE:
+        pixels = np.asarray(image)
+        np.testing.assert_array_equal(pixels if shape[0] == 1 else np.moveaxis(pixels, -1, 0), picture.squeeze())
+
+
+def test_hardest_trials_come_worst_first_and_ties_in_order() -> None:
+    accepts, rejects = report.hardest([0.9, 0.8, 0.8, 0.1, 0.2, 0.95], [1, 0, 0, 0, 1, 1], count=2)
+    assert accepts.tolist() == [1, 2]
+    assert rejects.tolist() == [4, 0]
+
+
+def test_a_page_without_examples_or_history(data: report.ReportData) -> None:
+    bare = replace(data, false_accepts=[], false_rejects=[], history=data.history.iloc[:0], calibration=None)
+    page = Page(report.render(bare))
+    assert "hardest" not in page.text
+    assert len(page.all("svg")) == 3
