@@ -1,9 +1,9 @@
 """Losses over all triplets against pytorch-metric-learning, and against the distance matrix that they need anyway.
 
 Every line is one forward and backward pass over the same embeddings (128 dimensions, length 1). Times are taken
-turn about in one process; memory is how far the resident memory rises in a process of its own, in which a small
-batch ran first. A peer that could need more memory than `CEILING` runs under that limit, and its failure is a
-result too.
+turn about in one process with one thread, so that other work on the machine slows both sides alike; memory is how
+far the resident memory rises in a process of its own, in which a small batch ran first. A peer that could need more
+memory than `CEILING` runs under that limit, and its failure is a result too.
 
     python -m benchmarks.triplet_losses
 """
@@ -47,12 +47,12 @@ class Case:
     repeats: int = 7
 
 
-def matrix(x: Tensor, labels: Tensor) -> Tensor:
+def matrix(x: Tensor, _: Tensor) -> Tensor:
     """Return a scalar whose passes cost what the distance matrix costs."""
     return Euclidean().pairwise(x).sum()
 
 
-def cdist(x: Tensor, labels: Tensor) -> Tensor:
+def cdist(x: Tensor, _: Tensor) -> Tensor:
     """Return the same by torch's own distance matrix, in single precision."""
     return torch.cdist(x, x).sum()
 
@@ -115,15 +115,16 @@ def memory(name: str, rows: int, per_class: int) -> int:
 
 def fresh(work: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a call returns in a new process, or in words why it failed."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=limit_memory) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as pool:
         try:
             return pool.submit(work, *arguments).result()
         except (RuntimeError, MemoryError) as problem:
             return f"failed: {type(problem).__name__}: {str(problem).strip().splitlines()[0][:160]}"
 
 
-def limit_memory() -> None:
-    """Let this process have no more than `CEILING` beyond the address space it has."""
+def prepare() -> None:
+    """Let this process have one thread, and no more memory than `CEILING` beyond the address space it has."""
+    torch.set_num_threads(1)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + CEILING
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -168,8 +169,8 @@ def main() -> None:
         seconds = [line[side]["median_s"] if side in line else None for side in ("ours", "peer")]
         print(line["name"], "against", line["peer_name"], seconds, line["ours_bytes"], line["peer_bytes"], flush=True)
     about = timing.machine("likewise", "torch", "pytorch-metric-learning")
-    about["threads"] = torch.get_num_threads()
-    timing.write("triplet_losses", {"machine": about, "lines": lines})
+    about["threads"] = 1
+    timing.write("triplet_losses", {"machine": about, "ceiling_bytes": CEILING, "lines": lines})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likewise.config import load_params, project_root
+from likewise.config import load_params, project_root, wait_passively
 
 app = typer.Typer(
     help="Are these two the same? Siamese networks from raw data to a registered model.",
@@ -88,6 +88,7 @@ def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> Non
 
 def main() -> None:
     """Run the command line; bad input ends with one line and exit code 2."""
+    wait_passively()
     try:
         app()
     except (ValueError, OSError) as error:

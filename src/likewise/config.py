@@ -117,6 +117,7 @@ def params_model(stage: str) -> type[Block]:
 def run_stage(name: str, model: type[BlockT], run: Callable[[BlockT, Path], None]) -> None:
     """Run a stage as a process: check the params, call `run(params, root)`, exit 2 with one line on bad input."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wait_passively()
     try:
         root = project_root()
         params = load_params(root)[name]
@@ -128,6 +129,14 @@ def run_stage(name: str, model: type[BlockT], run: Callable[[BlockT, Path], None
         if os.environ.get("LIKEWISE_TRACEBACK"):
             traceback.print_exc()
         sys.exit(_last_line(name, str(error), 2))
+
+
+def wait_passively() -> None:
+    """Let PyTorch's threads sleep while they wait for each other; to be called before PyTorch is imported.
+
+    By default they spin, which on a machine that others use too made training 10 to 25 times slower (docs/log.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -5,9 +5,9 @@ matrix product does the work, but in single precision near-duplicates cancel: un
 apart come out anywhere from 0.0003 to 0.0014, and at 1e-4 from 0 to 0.001. The products are therefore taken in
 double precision, a block at a time, and only the result is rounded: the relative error is then 1e-7 for
 unit vectors 1e-4 apart, 1e-5 at 1e-5 and 1e-3 at 1e-6. Distances below 1e-7 of the vectors' norms are what
-rounding leaves of a zero, and come out as zero. The price, for 4096 vectors on one core, is about 1.9 times
-single-precision products, forward as well as backward; direct differences, as accurate, take 9 times ours forward
-and 6 times both ways (`benchmarks/distances.py`).
+rounding leaves of a zero, and come out as zero. The price, for 4096 vectors on one core, is 1.6 to 1.9
+times single-precision products, forward as well as backward; direct differences, accurate too, take 8 times ours
+forward and 5 times both ways (`benchmarks/distances.py`).
 
 Half and bfloat16 inputs give float32 distances, float32 gives float32 and float64 gives float64; autocast is
 switched off inside. Gradients have the dtype of the input; the Euclidean and cosine matrices refuse a

@@ -41,13 +41,16 @@ def by_loops(matrix: Array, drawn: Array, shots: int, mode: str, distance: str) 
 
 
 @pytest.mark.parametrize("mode", ["nearest", "prototype"])
+@pytest.mark.parametrize("distance", ["euclidean", "cosine", "manhattan"])
 @pytest.mark.parametrize(("ways", "shots", "queries"), [(5, 1, 1), (3, 4, 2)])
-def test_accuracy_by_loops_over_the_same_episodes(mode: Any, ways: int, shots: int, queries: int) -> None:
+def test_accuracy_by_loops_over_the_same_episodes(
+    mode: Any, distance: str, ways: int, shots: int, queries: int
+) -> None:
     embeddings, labels = blobs(8, 9, 0.9)
     result = oneshot.evaluate(
         embeddings,
         labels,
-        distance="euclidean",
+        distance=distance,
         ways=ways,
         shots=shots,
         queries=queries,
@@ -55,12 +58,12 @@ def test_accuracy_by_loops_over_the_same_episodes(mode: Any, ways: int, shots: i
         seed=3,
         mode=mode,
     )
-    matrix, codes = torch.from_numpy(embeddings), labels.astype(np.int64)
+    codes = labels.astype(np.int64)
     size = shots + queries
-    pool = oneshot._Pool.build(matrix, codes, np.zeros_like(codes), ways=ways, size=size)
+    pool = oneshot._Pool.build(embeddings, codes, np.zeros_like(codes), ways=ways, size=size)
     generator = np.random.Generator(np.random.Philox(3))
     drawn = pool.draw(generator, episodes=40, ways=ways, size=size)
-    expected = by_loops(embeddings, drawn, shots, mode, "euclidean")
+    expected = by_loops(embeddings, drawn, shots, mode, distance)
     assert result.accuracy == pytest.approx(np.mean(expected), abs=1e-12)
     assert result.interval[0] < result.accuracy < result.interval[1]
 
@@ -70,7 +73,7 @@ def test_accuracy_by_loops_over_the_same_episodes(mode: Any, ways: int, shots: i
 def test_episodes_hold_distinct_classes_and_samples_of_one_group(seed: int, size: int, ways: int) -> None:
     generator = np.random.default_rng(seed)
     codes, groups = generator.integers(0, 12, 150), generator.integers(0, 2, 150)
-    matrix = torch.from_numpy(generator.standard_normal((150, 2)))
+    matrix = generator.standard_normal((150, 2))
     pool = oneshot._Pool.build(matrix, codes, groups, ways=ways, size=size)
     drawn = pool.draw(generator, episodes=30, ways=ways, size=size)
     assert drawn.shape == (30, ways, size)

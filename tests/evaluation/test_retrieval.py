@@ -98,6 +98,18 @@ def test_without_ties_it_equals_pytorch_metric_learning() -> None:
     assert result.r_precision == pytest.approx(expected["r_precision"])
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "manhattan"])
+def test_a_large_gallery_gives_what_a_full_sort_gives(distance: str) -> None:
+    generator = np.random.default_rng(4)
+    labels = generator.integers(0, 200, 1000)
+    # On a grid, so that many samples are equally far; repeated, so that some are at distance nought.
+    embeddings = np.round(8 * generator.standard_normal((1000, 3)) + labels[:, None] % 7).astype(np.float32) / 8
+    embeddings[950:] = embeddings[:50]
+    result = retrieval.evaluate(embeddings, labels, distance=distance, k=[1, 5])
+    expected = by_loops(score_matrix(embeddings, embeddings, distance), labels, labels, [1, 5], itself=True)
+    assert flat(result) == pytest.approx(expected)
+
+
 def test_order_of_rows_and_size_of_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(1)
     labels, embeddings = generator.integers(0, 6, 50), np.round(generator.standard_normal((50, 2)), 1)

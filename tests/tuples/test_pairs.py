@@ -18,7 +18,7 @@ SOME = [0, 1, 0, 2, 2, 2, 3, 0]
 LABELS = st.lists(st.integers(-2, 3), min_size=1, max_size=12)
 
 
-def listed(labels: list[int]) -> dict[tuple[int, int], bool]:
+def listed(labels: list[int]) -> dict[tuple[int, ...], bool]:
     """Every pair by two loops, and whether it is genuine."""
     return {(i, j): labels[i] == labels[j] for i, j in itertools.combinations(range(len(labels)), 2)}
 

@@ -69,12 +69,15 @@ def channel_statistics(
     """
     if len(rows) == 0:
         raise ValueError("there are no samples to take the mean of")
+    # Taken off every value: a constant channel then sums to exactly zero, and a large mean costs no digits.
+    first = np.asarray(array[rows[:1]], dtype=np.float64).reshape(array.shape[1], -1)[:, 0]
+    shift = first.reshape(1, -1, *[1] * (array.ndim - 2))
     sums = np.zeros((2, array.shape[1]))
     count = len(rows) * int(np.prod(array.shape[2:]))
     for start in range(0, len(rows), block):
-        values = np.asarray(array[rows[start : start + block]], dtype=np.float64)
+        values = np.asarray(array[rows[start : start + block]], dtype=np.float64) - shift
         axes = (0, *range(2, values.ndim))
         sums += np.stack([values.sum(axes), np.square(values).sum(axes)])
     mean, square = sums / count
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
-    return mean.tolist(), np.where(deviation > 0, deviation, 1.0).tolist()
+    return (first + mean).tolist(), np.where(deviation > 0, deviation, 1.0).tolist()

@@ -7,6 +7,7 @@ in double precision and rounded to single, so pairs that are equally far apart t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,18 +33,16 @@ class Scores:
     """The scores of every row of one matrix against every row of another, larger is more alike.
 
     Attributes:
-        sides: (rows, dimensions) and (columns, dimensions) embeddings.
+        sides: (rows, dimensions) and (columns, dimensions) embeddings in double precision, moved to their middle.
         distance: its name.
-        squares: (rows,) and (columns,) squared lengths of the embeddings, in double precision.
+        squares: (rows,) and (columns,) squared lengths of the sides.
         lifted: both sides lifted so that their product is the distance, negative; None where no product is.
-        coarse: the same in single precision.
     """
 
     sides: Sides
     distance: str
     squares: Sides
     lifted: Sides | None
-    coarse: Sides | None
 
     @classmethod
     def build(cls, left: Tensor, right: Tensor, distance: str) -> "Scores":
@@ -53,15 +52,30 @@ class Scores:
             ValueError: for an unknown distance, or embeddings whose distances no single-precision number can hold.
         """
         distances.build(distance)
-        squares = left.double().square().sum(dim=1), right.double().square().sum(dim=1)
-        largest = max(float(square.max()) for square in squares)
-        if 4 * largest > torch.finfo(torch.float32).max:
-            raise ValueError(f"an embedding of length {largest**0.5:.3g} is too large to compare; normalise it")
-        if distance not in LIFTS:
-            return cls((left, right), distance, squares, None, None)
-        lift = LIFTS[distance]
-        lifted = lift(left.double())[0], lift(right.double())[1]
-        return cls((left, right), distance, squares, lifted, (lifted[0].float(), lifted[1].float()))
+        sides = left.double(), right.double()
+        largest = max(float(side.abs().max()) for side in sides) * left.shape[1] ** 0.5
+        if 4 * largest**2 > torch.finfo(torch.float32).max:
+            raise ValueError(f"embeddings as long as {largest:.2g} are too large to compare; normalise them")
+        if distance != "cosine":
+            # Distances stay as they are and products become small; a median is no sum, so no order of rows tells.
+            centre = sides[1].median(dim=0).values
+            sides = sides[0] - centre, sides[1] - centre
+        squares = sides[0].square().sum(dim=1), sides[1].square().sum(dim=1)
+        lift = LIFTS.get(distance)
+        return cls(sides, distance, squares, None if lift is None else (lift(sides[0])[0], lift(sides[1])[1]))
+
+    @cached_property
+    def coarse(self) -> tuple[Tensor, Tensor, Singles] | None:
+        """The lifted sides in single precision, and for each row how far a product of them may be off.
+
+        Higham, "Accuracy and stability of numerical algorithms", section 3.1.
+        """
+        if self.lifted is None:
+            return None
+        left, right = self.lifted
+        lengths = [torch.linalg.vector_norm(side, dim=1) for side in self.lifted]
+        bound = torch.finfo(torch.float32).eps * (left.shape[1] + 4) * lengths[0] * lengths[1].max()
+        return left.float(), right.float(), np.asarray(bound.float())
 
     def block(self, rows: slice | Indices, columns: slice) -> Singles:
         """Return the scores of some rows against some columns, as a matrix."""
@@ -78,15 +92,27 @@ class Scores:
             measure = distances.build(self.distance)
             score = measure.score(measure.paired(self.sides[0][rows], self.sides[1][columns]))
             return np.asarray(score.float())
-        product = torch.linalg.vecdot(self.lifted[0][rows], self.lifted[1][columns])
+        left, right = np.asarray(self.lifted[0])[rows], np.asarray(self.lifted[1])[columns]
+        product = torch.from_numpy(np.einsum("ij,ij->i", left, right))
         return self._finished(product, self.squares[0][rows], self.squares[1][columns])
+
+    def stacks(self, count: int) -> Singles:
+        """Return (count, rows / count, columns / count) scores: each stretch of rows against its own of columns."""
+        left, right = (side.view(count, -1, side.shape[1]) for side in self.lifted or self.sides)
+        if self.lifted is None:
+            measure = distances.build(self.distance)
+            each = [measure.score(measure.pairwise(*stretch)) for stretch in zip(left, right, strict=True)]
+            return np.asarray(torch.stack(each).float())
+        product = torch.from_numpy(np.matmul(np.asarray(left), np.asarray(right).transpose(0, 2, 1)))
+        squares = [side.view(count, -1) for side in self.squares]
+        return self._finished(product, squares[0][:, :, None], squares[1][:, None])
 
     def candidates(self, rows: Indices, *, depth: int, leave_out: Indices | None) -> tuple[Indices, Indices] | None:
         """Return places in `rows`, rising, and columns among which each row's `depth` best are, ties and all.
 
         Found by a product in single precision, whose error is bounded: the best by it, and all that lie within
-        twice the bound of them (Higham, "Accuracy and stability of numerical algorithms", 3.1). None where that would
-        not spare work: no product, a great depth, or too much that is nearly equally far.
+        twice the bound of them. None where that would not spare work: no product, a great depth, or too much that
+        is nearly equally far.
 
         Args:
             rows: which rows.
@@ -96,17 +122,15 @@ class Scores:
         groups = self.squares[1].numel() // GROUP
         if self.coarse is None or groups < 2 * depth:
             return None
-        left, right = self.coarse[0][rows], self.coarse[1]
-        product = torch.mm(left, right.T)
+        left, right, bound = self.coarse
+        product = np.asarray(torch.mm(left[rows], right.T))
         if leave_out is not None:
-            product[torch.arange(len(rows)), leave_out] = -torch.inf
+            product[np.arange(rows.size), leave_out] = -np.inf
         # The best of each group are found fast, and the depth-th best of those is no better than that of all.
-        best = product[:, : groups * GROUP].view(len(rows), GROUP, groups).amax(dim=1)
-        unit = torch.finfo(torch.float32).eps * (right.shape[1] + 4)
-        bound = unit * torch.linalg.vector_norm(left, dim=1) * torch.linalg.vector_norm(right, dim=1).max()
-        least = best.topk(depth, dim=1).values[:, -1] - 2 * bound
-        kept = np.flatnonzero(np.asarray(product) >= np.asarray(least)[:, None])
-        if kept.size > len(rows) * GROUP * depth:
+        best = product[:, : groups * GROUP].reshape(rows.size, GROUP, groups).max(axis=1)
+        least = np.partition(best, groups - depth, axis=1)[:, groups - depth] - 2 * bound[rows]
+        kept = np.flatnonzero(product >= least[:, None])
+        if kept.size > rows.size * GROUP * depth:
             return None
         return np.divmod(kept, product.shape[1])
 

@@ -7,17 +7,18 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from likewise import distances
+from likewise.evaluation.blocks import Scores, Singles
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
 from likewise.evaluation.intervals import mean_interval
 
+Matrix = NDArray[np.floating]
+Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Mode = Literal["nearest", "prototype"]
 
-# Probes in one distance matrix: sharing it wastes the blocks off its diagonal, not sharing it wastes calls.
-TOGETHER = 200
+# Scores in one block of episodes.
+BLOCK = 2**18
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ def evaluate(
     _check_numbers(ways=ways, shots=shots, queries=queries, episodes=episodes)
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; known ones: {', '.join(MODES)}")
-    matrix = as_embeddings(embeddings)
+    matrix = as_embeddings(embeddings).numpy()
     codes = as_codes(labels, samples=len(matrix))
     group_codes = np.zeros_like(codes) if groups is None else as_codes(groups, samples=len(matrix))
     pool = _Pool.build(matrix, codes, group_codes, ways=ways, size=shots + queries)
     generator = np.random.Generator(np.random.Philox(seed))
     drawn = pool.draw(generator, episodes=episodes, ways=ways, size=shots + queries)
-    judge, measure = MODES[mode], distances.build(distance)
-    right = np.concatenate([judge(matrix, part[..., :shots], part[..., shots:], measure) for part in _parts(drawn)])
+    parts = _parts(drawn, shots=shots, queries=queries)
+    right = np.concatenate([MODES[mode](matrix, *part, distance) for part in parts])
     where = "classes from anywhere" if groups is None else "classes of one group"
     return OneShotResult(
         accuracy=float(right.mean()),
@@ -117,8 +118,8 @@ class _Pool:
     group_counts: Indices
 
     @classmethod
-    def build(cls, matrix: Tensor, codes: Indices, groups: Indices, *, ways: int, size: int) -> "_Pool":
-        order = np.lexsort((*matrix.numpy().T, codes, groups))
+    def build(cls, matrix: Matrix, codes: Indices, groups: Indices, *, ways: int, size: int) -> "_Pool":
+        order = np.lexsort((*matrix.T, codes, groups))
         both = np.stack((groups, codes), axis=1)[order]
         names, starts, counts = np.unique(both, axis=0, return_index=True, return_counts=True)
         drawable = counts >= size
@@ -155,38 +156,40 @@ def _distinct(generator: np.random.Generator, populations: Indices, size: int) -
     return np.take_along_axis(chosen, generator.random(chosen.shape).argsort(axis=1), axis=1)
 
 
-def _parts(drawn: Indices) -> Iterator[Tensor]:
-    step = max(1, TOGETHER // (drawn.shape[1] * drawn.shape[2]))
-    return (torch.from_numpy(drawn[start : start + step]) for start in range(0, len(drawn), step))
+def _parts(drawn: Indices, *, shots: int, queries: int) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the enrolled samples and the probes of as many episodes as fit into a block."""
+    ways = drawn.shape[1]
+    step = max(1, BLOCK // (ways * ways * shots * queries))
+    for start in range(0, len(drawn), step):
+        part = drawn[start : start + step]
+        yield part[..., :shots], part[..., shots:]
 
 
-def _nearest(matrix: Tensor, enrolled: Tensor, probes: Tensor, measure: distances.Distance) -> NDArray[np.float64]:
+def _nearest(matrix: Matrix, enrolled: Indices, probes: Indices, distance: str) -> Floats:
     """Return each episode's accuracy when the nearest of (episodes, ways, shots) enrolled samples answers."""
-    scores = _scores(matrix[probes].flatten(1, 2), matrix[enrolled].flatten(1, 2), measure)
-    return _accuracy(scores.view(*scores.shape[:2], *enrolled.shape[1:]).amax(dim=3))
+    episodes, ways, shots = enrolled.shape
+    scores = _scores(matrix[probes], matrix[enrolled], distance)
+    return _accuracy(scores.reshape(episodes, -1, ways, shots).max(axis=3))
 
 
-def _prototype(matrix: Tensor, enrolled: Tensor, probes: Tensor, measure: distances.Distance) -> NDArray[np.float64]:
+def _prototype(matrix: Matrix, enrolled: Indices, probes: Indices, distance: str) -> Floats:
     """Return each episode's accuracy when the nearest mean of a class's enrolled samples answers."""
-    means = matrix[enrolled].double().mean(dim=2)
-    return _accuracy(_scores(matrix[probes].flatten(1, 2), means, measure))
+    return _accuracy(_scores(matrix[probes], matrix[enrolled].mean(axis=2, dtype=np.float64), distance))
 
 
-def _scores(probes: Tensor, enrolled: Tensor, measure: distances.Distance) -> Tensor:
-    """(episodes, probes, enrolled) scores in single precision, so that equal distances tie."""
-    episodes, probe_count, _ = probes.shape
-    distance = measure.pairwise(probes.flatten(0, 1), enrolled.flatten(0, 1))
-    score = measure.score(distance).float().view(episodes, probe_count, episodes, -1)
-    return score.diagonal(dim1=0, dim2=2).permute(2, 0, 1).contiguous()
+def _scores(probes: Matrix, enrolled: Matrix, distance: str) -> Singles:
+    """Return (episodes, probes, enrolled) scores of the embeddings of each episode."""
+    sides = [torch.from_numpy(side.reshape(-1, side.shape[-1])) for side in (probes, enrolled)]
+    return Scores.build(sides[0], sides[1], distance).stacks(len(probes))
 
 
-def _accuracy(scores: Tensor) -> NDArray[np.float64]:
+def _accuracy(scores: Singles) -> Floats:
     """Return the share of (episodes, ways x queries, ways) scores whose best is the probe's own class."""
-    best = scores == scores.amax(dim=2, keepdim=True)
-    own = torch.arange(scores.shape[2]).repeat_interleave(scores.shape[1] // scores.shape[2])
-    mine = best.gather(2, own.expand(len(scores), -1)[..., None]).squeeze(2)
-    points = mine.double() / best.sum(dim=2)
-    return np.asarray(points.mean(dim=1))
+    best = scores == scores.max(axis=2, keepdims=True)
+    own = np.repeat(np.arange(scores.shape[2]), scores.shape[1] // scores.shape[2])
+    points = best[:, np.arange(own.size), own] / best.sum(axis=2)
+    accuracy: Floats = points.mean(axis=1)
+    return accuracy
 
 
 def _check_numbers(**numbers: int) -> None:

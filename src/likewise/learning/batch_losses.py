@@ -26,8 +26,8 @@ from likewise.learning.loss_base import (
 )
 from likewise.learning.triplet_sums import Classmates, classmates
 
-# Numbers in a block: 512 KB in float32, of which a handful live at once.
-_ELEMENTS = 2**17
+# Numbers in a block: 256 KB in float32, of which a handful live at once.
+_ELEMENTS = 2**16
 
 
 class SimilarityLoss(Loss):

@@ -33,5 +33,8 @@ def embed(encoder: nn.Module, media: Media, rows: np.ndarray[Any, Any], *, batch
     embeddings = torch.cat(parts) if parts else torch.empty(0, 0)
     broken = int((~torch.isfinite(embeddings)).any(dim=1).sum()) if len(rows) else 0
     if broken:
-        raise ValueError(f"{broken} of {len(rows)} embeddings are not finite; the training diverged")
+        raise ValueError(
+            f"{broken} of {len(rows)} embeddings are not finite: the training diverged; "
+            "try a lower train.learning_rate, or train.clip: 1.0"
+        )
     return embeddings.clone()

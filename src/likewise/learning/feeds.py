@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from likewise.learning.options import choose
 from likewise.learning.row_tuples import PairTuples, TripletTuples
 from likewise.tuples import samplers
 
@@ -122,9 +123,7 @@ def build(
     Raises:
         ValueError: when the name is unknown or the table names a sample that is not there.
     """
-    columns = COLUMNS.get(name)
-    if columns is None:
-        raise ValueError(f"feed: given {name!r}; known: {', '.join(COLUMNS)}")
+    columns = choose("feed", name, COLUMNS)
     members = tuple(rows_of(table[column], ids) for column in columns)
     if name == "classes":
         return ClassFeed(

@@ -14,6 +14,7 @@ from likewise.data.batches import Media
 from likewise.learning.encoders import Encoder
 from likewise.learning.feeds import Batch, Feed
 from likewise.learning.losses import Loss, LossResult
+from likewise.learning.options import choose
 
 State = dict[str, Any]
 CHECK_EVERY = 20
@@ -94,6 +95,9 @@ class Fit:
         media: the samples.
         validate: gives the val EER of the encoder as it stands.
         settings: how to train.
+
+    Raises:
+        ValueError: when the optimizer or the schedule is unknown.
     """
 
     def __init__(
@@ -110,7 +114,8 @@ class Fit:
         self.progress = Progress()
         self._feed, self._media, self._validate, self._settings = feed, media, validate, settings
         self._parameters = [*encoder.parameters(), *loss.parameters()]
-        self._optimizer = OPTIMIZERS[settings.optimizer](
+        self._factor = choose("schedule", settings.schedule, SCHEDULES)
+        self._optimizer = choose("optimizer", settings.optimizer, OPTIMIZERS)(
             self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
 
@@ -192,7 +197,7 @@ class Fit:
         return result, norm.detach()
 
     def _set_rate(self, done: float) -> float:
-        rate = self._settings.learning_rate * SCHEDULES[self._settings.schedule](done)
+        rate = self._settings.learning_rate * self._factor(done)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         return rate
@@ -256,10 +261,6 @@ def one_cycle(done: float) -> float:
     if done < rise:
         return 1 - (1 - 1 / 25) * cosine(done / rise)
     return cosine((done - rise) / (1 - rise))
-
-
-def _rmsprop(parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.RMSprop(parameters, lr=lr, weight_decay=weight_decay)
 
 
 def _sgd(parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -1,0 +1,116 @@
+"""The retrain flow, run as a user runs it, with no server; and the process it runs stages in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import process
+from tests.projects import Project
+
+PYTHON = sys.executable
+
+
+def lines(code: str, folder: Path) -> list[str]:
+    return list(process.lines([PYTHON, "-c", code], folder=folder, environment=process.environment()))
+
+
+def test_output_comes_a_line_at_a_time(tmp_path: Path) -> None:
+    code = "import sys, time; print('one'); time.sleep(60)"
+    stream = process.lines([PYTHON, "-c", code], folder=tmp_path, environment=process.environment())
+    begin = time.monotonic()
+    assert next(iter(stream)) == "one"
+    assert time.monotonic() - begin < 30
+
+
+def test_both_streams_and_a_last_line_without_end(tmp_path: Path) -> None:
+    code = "import sys; print('out', flush=True); print('err', file=sys.stderr, flush=True); print('rest', end='')"
+    assert lines(code, tmp_path) == ["out", "err", "rest"]
+
+
+def test_a_failure_quotes_the_last_lines_and_the_code(tmp_path: Path) -> None:
+    with pytest.raises(process.ProcessError, match="line 49") as caught:
+        lines("import sys\nfor i in range(50): print('line', i)\nsys.exit(3)", tmp_path)
+    assert caught.value.code == 3
+    assert "line 20" not in str(caught.value)
+
+
+def test_a_silent_failure_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(process.ProcessError, match="exit code 4"):
+        lines("raise SystemExit(4)", tmp_path)
+
+
+def test_no_child_survives_its_caller(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    stream = process.lines([PYTHON, "-c", code], folder=tmp_path, environment=process.environment())
+    grandchild = psutil.Process(int(next(stream)))
+    begin = time.monotonic()
+    stream.close()  # what a cancelled caller's generator goes through
+    assert time.monotonic() - begin < 10
+    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+    )
+    stream = process.lines([PYTHON, "-c", code], folder=tmp_path, environment=process.environment())
+    assert next(stream) == "deaf"
+    begin = time.monotonic()
+    stream.close()
+    assert time.monotonic() - begin < 5
+
+
+def test_retrain_runs_without_a_server(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    log = project.run(PYTHON, "-m", "flows.retrain", **prefect_home(project)).stdout
+    for stage in ("ingest", "pairs", "triplets", "train", "evaluate", "export", "register"):
+        assert f"Stage '{stage}' didn't change" in log
+    assert "no DVC remote is set up: nothing is pushed" in log
+    assert "Finished in state Completed()" in log
+    assert (project.root / "mlflow.db").exists()
+
+
+def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    params = project.root / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("train: 400", "train: 900000"), encoding="utf-8")
+    log = project.run(PYTHON, "-m", "flows.retrain", code=1, **prefect_home(project)).stdout
+    assert log.count("pairs: pairs.train: ") >= 1
+    assert "Awaiting Retry" not in log
+    assert "Running stage 'train'" not in log
+
+
+def prefect_home(project: Project) -> dict[str, str]:
+    return {"PREFECT_HOME": str(project.checkpoints / "prefect"), "PREFECT_LOGGING_LEVEL": "INFO"}
+
+
+def test_terminated_flow_leaves_no_stage_behind(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    params = project.root / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 4000"), encoding="utf-8")
+    with project.start(PYTHON, "-m", "flows.retrain", **prefect_home(project)) as flow:
+        assert flow.stdout is not None
+        for line in flow.stdout:
+            if "train: epoch   2/" in line:
+                break
+        children = psutil.Process(flow.pid).children(recursive=True)
+        trainers = [child for child in children if "likewise.stages.train" in " ".join(child.cmdline())]
+        assert trainers
+        os.kill(flow.pid, signal.SIGTERM)
+        flow.communicate(timeout=60)
+    _, alive = psutil.wait_procs(trainers, timeout=10)
+    assert not alive
