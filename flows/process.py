@@ -7,7 +7,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 POLL_SECONDS = 0.5
@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def lines(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], last: int = 12) -> Iterator[str]:
+def lines(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], last: int = 12) -> Generator[str]:
     """Run a command and yield its output, a line at a time, as it comes.
 
     Args:

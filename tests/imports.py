@@ -37,14 +37,17 @@ def direct(file: Path, known: dict[str, Path], *, typing: bool = True) -> set[st
 
 
 def reached(name: str) -> set[str]:
-    """Return every module of the project that `name` imports when it runs, directly or through others."""
-    known, seen, waiting = modules(), set[str](), [name]
+    """Return every module of the project that `name` imports when it runs, directly or through others.
+
+    The package itself is left out: it imports nothing until its one name is asked for, which no stage does.
+    """
+    known, seen, waiting = modules(), {"likewise"}, [name]
     while waiting:
         module = waiting.pop()
         if module not in seen:
             seen.add(module)
             waiting += direct(known[module], known, typing=False)
-    return seen
+    return seen - {"likewise"}
 
 
 def _typing_blocks(tree: ast.AST) -> list[ast.If]:

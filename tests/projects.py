@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,21 +53,23 @@ class Project:
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
 
-    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command in the project, in a group of its own."""
         return subprocess.Popen(
             command,
             cwd=self.root,
-            env=self.environment | environment,
+            env=self.environment | dict(environment or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
 
-    def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, code: int = 0, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project to its end; the test fails with its output when the exit code is another."""
-        with self.start(*command, **environment) as child:
+        with self.start(*command, environment=environment) as child:
             output, _ = child.communicate(timeout=240)
         assert child.returncode == code, f"{' '.join(command)}: exit code {child.returncode}\n{output}"
         return subprocess.CompletedProcess(command, child.returncode, output, "")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -128,7 +127,7 @@ def isolated(tmp_path: Path) -> Iterator[None]:
 
 
 class set_apart:  # noqa: N801 - it is used as a function
-    """Hold environment, threads and MLflow's store as they were, and the cache in `folder`."""
+    """Hold environment and threads as they were, and the cache in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -144,9 +143,7 @@ class set_apart:  # noqa: N801 - it is used as a function
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._threads)
-        torch.use_deterministic_algorithms(False)
-        if "mlflow" in sys.modules:
-            sys.modules["mlflow"].set_tracking_uri(None)
+        torch.set_deterministic_debug_mode("default")
         self._environment.stop()
 
 
@@ -159,7 +156,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
         path.parent.mkdir()
         with set_apart(path.parent):
-            tracking.connect(path.parent).search_experiments()
+            tracking.connect(tracking.tracking_uri(path.parent)).search_experiments()
     return path
 
 

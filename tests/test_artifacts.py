@@ -49,9 +49,9 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
         ({"id": ["a", None]}, "'id' contains null values"),
     ],
 )
-def test_values_are_checked_on_write(tmp_path: Path, change: dict[str, object], said: str) -> None:
+def test_values_are_checked_on_write(tmp_path: Path, change: dict[str, list[str | None]], said: str) -> None:
     with pytest.raises(artifacts.ArtifactError, match=said):
-        artifacts.SAMPLES.write(SAMPLES.assign(**change), tmp_path)
+        artifacts.SAMPLES.write(pd.DataFrame({**SAMPLES, **change}), tmp_path)
     assert not list(tmp_path.rglob("*.parquet*"))
 
 

@@ -74,9 +74,15 @@ def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch: 
     assert time.monotonic() - begin < 5
 
 
-def test_retrain_runs_without_a_server(copy_of_finished: Callable[[], Project]) -> None:
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings of a Prefect of the tests' own, whose database is made once."""
+    return {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+
+
+def test_retrain_runs_without_a_server(copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]) -> None:
     project = copy_of_finished()
-    log = project.run(PYTHON, "-m", "flows.retrain", **prefect_home(project)).stdout
+    log = project.run(PYTHON, "-m", "flows.retrain", environment=prefect_home).stdout
     for stage in ("ingest", "pairs", "triplets", "train", "evaluate", "export", "register"):
         assert f"Stage '{stage}' didn't change" in log
     assert "no DVC remote is set up: nothing is pushed" in log
@@ -84,25 +90,25 @@ def test_retrain_runs_without_a_server(copy_of_finished: Callable[[], Project]) 
     assert (project.root / "mlflow.db").exists()
 
 
-def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(copy_of_finished: Callable[[], Project]) -> None:
+def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(
+    copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]
+) -> None:
     project = copy_of_finished()
     params = project.root / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("train: 400", "train: 900000"), encoding="utf-8")
-    log = project.run(PYTHON, "-m", "flows.retrain", code=1, **prefect_home(project)).stdout
+    log = project.run(PYTHON, "-m", "flows.retrain", code=1, environment=prefect_home).stdout
     assert log.count("pairs: pairs.train: ") >= 1
     assert "Awaiting Retry" not in log
     assert "Running stage 'train'" not in log
 
 
-def prefect_home(project: Project) -> dict[str, str]:
-    return {"PREFECT_HOME": str(project.checkpoints / "prefect"), "PREFECT_LOGGING_LEVEL": "INFO"}
-
-
-def test_terminated_flow_leaves_no_stage_behind(copy_of_finished: Callable[[], Project]) -> None:
+def test_terminated_flow_leaves_no_stage_behind(
+    copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]
+) -> None:
     project = copy_of_finished()
     params = project.root / "params.yaml"
     params.write_text(params.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 4000"), encoding="utf-8")
-    with project.start(PYTHON, "-m", "flows.retrain", **prefect_home(project)) as flow:
+    with project.start(PYTHON, "-m", "flows.retrain", environment=prefect_home) as flow:
         assert flow.stdout is not None
         for line in flow.stdout:
             if "train: epoch   2/" in line:
@@ -111,6 +117,8 @@ def test_terminated_flow_leaves_no_stage_behind(copy_of_finished: Callable[[], P
         trainers = [child for child in children if "likewise.stages.train" in " ".join(child.cmdline())]
         assert trainers
         os.kill(flow.pid, signal.SIGTERM)
-        flow.communicate(timeout=60)
-    _, alive = psutil.wait_procs(trainers, timeout=10)
+        assert flow.wait(timeout=60) != 0
+        _, alive = psutil.wait_procs(trainers, timeout=10)
+        # Prefect's temporary server outlives a terminated flow; it belongs to the flow's group.
+        os.killpg(flow.pid, signal.SIGKILL)
     assert not alive

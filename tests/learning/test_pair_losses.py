@@ -86,17 +86,12 @@ def test_gradients_of_batch_and_given_pairs_agree(elements: int, monkeypatch: py
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
 
 
-def test_contrastive_on_squared_distances_equals_pytorch_metric_learning() -> None:
+def test_the_genuine_half_equals_pytorch_metric_learning() -> None:
     x, labels = batch()
-    distance = peer_distances.LpDistance(normalize_embeddings=False)
-    theirs = peer.ContrastiveLoss(pos_margin=0, neg_margin=2.5, distance=distance)
-    theirs.distance.power = 1
-    genuine = peer.ContrastiveLoss(
-        pos_margin=0, neg_margin=0, distance=peer_distances.LpDistance(normalize_embeddings=False, power=2)
-    )
-    # Theirs is the plain hinge of the distance, ours its square: the genuine halves differ by a factor only.
-    ours = ContrastiveLoss(margin=0.0)
-    torch.testing.assert_close(4 * ours(x, labels), genuine(x, labels), rtol=1e-6, atol=0)
+    squared = peer_distances.LpDistance(normalize_embeddings=False, power=2)
+    theirs = peer.ContrastiveLoss(pos_margin=0, neg_margin=0, distance=squared)
+    # Theirs is the mean squared distance of genuine pairs; ours has half of it, and weighs it by a half.
+    torch.testing.assert_close(4 * ContrastiveLoss(margin=0.0)(x, labels), theirs(x, labels), rtol=1e-6, atol=0)
 
 
 def test_margin_zero_leaves_the_impostors_alone() -> None:

@@ -22,6 +22,7 @@ from likewise.learning.training import OPTIMIZERS, SCHEDULES, Epoch, Fit, Settin
 CLASSES, EACH, SIDE = 4, 12, 6
 LABELS = np.repeat(np.arange(CLASSES), EACH)
 CPU = torch.device("cpu")
+OPTIONS: dict[str, dict[str, Any]] = {"mlp": {"width": 16}, "conv": {"width": 8, "norm": "batch"}}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -82,8 +83,7 @@ def make(
     **changes: Any,
 ) -> Fit:
     made = losses.build(loss, classes=CLASSES, embedding=8) if isinstance(loss, str) else loss
-    options = {"mlp": {"width": 16}, "conv": {"width": 8, "norm": "batch"}}[encoder]
-    network = encoders.build(encoder, MEDIA.shape, 8, normalise=normalise, seed=seed, **options)
+    network = encoders.build(encoder, MEDIA.shape, 8, normalise=normalise, seed=seed, **OPTIONS[encoder])
     feed = ClassFeed(np.arange(len(LABELS)), LABELS, classes_per_batch=CLASSES, samples_per_class=4, seed=seed)
     judge = validate or eer(made.distance)
     return Fit(network, made, feed, MEDIA, validate=judge, settings=settings(seed=seed, **changes))

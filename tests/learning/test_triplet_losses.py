@@ -169,3 +169,52 @@ def test_no_gradient_is_worked_out_where_none_is_wanted() -> None:
     assert not TripletLoss()(x, labels).requires_grad
     with torch.no_grad():
         assert not TripletLoss()(x.requires_grad_(), labels).requires_grad
+
+
+@pytest.mark.parametrize("mining", ["all", "semihard"])
+@pytest.mark.parametrize("elements", [30, 2**20])
+def test_against_a_memory_equals_the_batch_where_the_memory_is_the_batch(
+    mining: str, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_blocks, "BLOCK_ELEMENTS", elements)
+    x, labels = batch([4, 3, 5, 1, 2])
+    left, memory, right = (x.clone().requires_grad_() for _ in range(3))
+    loss = TripletLoss(margin=0.7, mining=mining)
+    found = loss.against(left, labels, memory, labels, itself=torch.arange(len(x)))
+    expected = loss.measure(right, labels)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=1e-9, atol=0)
+    assert torch.equal(found.candidates, expected.candidates)
+    torch.testing.assert_close(found.zero_share, expected.zero_share)
+    parts = torch.autograd.grad(found.loss, [left, memory])
+    torch.testing.assert_close(parts[0] + parts[1], *torch.autograd.grad(expected.loss, right), rtol=1e-6, atol=1e-9)
+
+
+def test_against_a_memory_equals_a_loop() -> None:
+    x, labels = batch([3, 2, 2])
+    past, past_labels = batch([2, 4, 1, 3], seed=1)
+    result = TripletLoss(margin=0.7).against(x, labels, past, past_labels)
+    costs = [
+        max(0.0, (x[a] - past[p]).norm().item() - (x[a] - past[n]).norm().item() + 0.7)
+        for a in range(len(x))
+        for p in range(len(past))
+        for n in range(len(past))
+        if past_labels[p] == labels[a] != past_labels[n]
+    ]
+    assert result.loss.item() == pytest.approx(sum(costs) / sum(cost > 0 for cost in costs), rel=1e-9)
+    assert result.candidates == len(costs)
+
+
+def test_an_empty_memory_teaches_nothing() -> None:
+    x, labels = batch([3, 2])
+    leaf = x.requires_grad_()
+    result = TripletLoss().against(leaf, labels, torch.zeros(0, 6).double(), torch.zeros(0).long())
+    (gradient,) = torch.autograd.grad(result.loss, leaf)
+    assert (result.loss.item(), result.candidates.item(), gradient.abs().sum().item()) == (0, 0, 0)
+
+
+def test_against_refuses_a_miner_that_lists_and_poor_input() -> None:
+    x, labels = batch([3, 2])
+    with pytest.raises(ValueError, match="mining must be all or semihard against references, and is 'hard'"):
+        TripletLoss(mining="hard").against(x, labels, x, labels)
+    with pytest.raises(ValueError, match="5 embeddings need as many labels"):
+        TripletLoss().against(x, labels, x, labels[:2])

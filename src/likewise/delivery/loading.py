@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
 from pathlib import Path
 
 from likewise.config import ConfigError, project_root
@@ -30,14 +30,24 @@ def download(address: str) -> Path:
     Raises:
         ModelError: when there is no such model, or the registry cannot be reached.
     """
-    # Outside a project MLflow's own settings say where the registry is.
-    with suppress(ConfigError):
-        tracking.connect(project_root())
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     try:
-        return Path(mlflow.artifacts.download_artifacts(address)) / MODEL_FOLDER
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ModelError(f"{address}: {reason}; `make repro` makes and registers a model") from None
+        with tracking.in_use(_registry(address)):
+            return Path(mlflow.artifacts.download_artifacts(address)) / MODEL_FOLDER
+    except tracking.failures() as error:
+        raise ModelError(f"{address}: {tracking.reason(error)}; `make repro` makes and registers a model") from None
+
+
+def _registry(address: str) -> str:
+    """Return where the registry is; MLflow would make an empty one where there is none."""
+    try:
+        uri = tracking.tracking_uri(project_root())
+    except ConfigError:
+        uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        raise ModelError(f"{address}: outside a project MLFLOW_TRACKING_URI must say where the registry is")
+    file = Path(uri.removeprefix(tracking.SQLITE))
+    if uri.startswith(tracking.SQLITE) and not file.is_file():
+        raise ModelError(f"{address}: there is no registry {file} yet; `make repro` makes and registers a model")
+    return uri

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from likewise import artifacts, distances
 from likewise.data.batches import Media
-from likewise.data.images import ImageSpec, decode
+from likewise.data.images import ImageSpec, Unreadable, decode
 from likewise.evaluation.calibration import Calibration, Threshold
 from likewise.learning import encoders
 from likewise.learning.embedding import embed
@@ -64,6 +64,7 @@ class Model:
         self.encoder = encoder
         self.distance = distances.build(distance)
         threshold.check(distance)
+        calibration.check(distance)
         self.threshold, self.calibration = threshold, calibration
         channels, height, width = encoder.input_shape
         self.spec = ImageSpec(height=height, width=width, channels=channels)
@@ -77,7 +78,7 @@ class Model:
         """
         description, weights, calibration = (folder / Path(name).name for name in artifacts.DELIVERED)
         encoder, distance = load_encoder(description, weights)
-        judged = json.loads(_present(calibration).read_text(encoding="utf-8"))
+        judged = _read(calibration, artifacts.CALIBRATION.keys)
         return cls(
             encoder,
             distance=distance,
@@ -89,26 +90,30 @@ class Model:
         """Return the embeddings of the items: float32 (n, embedding).
 
         Raises:
-            Unreadable: when an item is not an image, with the reason.
+            Unreadable: when an item is not an image: which one, and the reason.
             FileNotFoundError: when a path does not exist.
         """
-        decoded = [self._decoded(item) for item in items]
+        decoded = [self._decoded(item, place) for place, item in enumerate(items, start=1)]
         shape = (0, self.spec.channels, self.spec.height, self.spec.width)
         array = np.stack(decoded) if decoded else np.empty(shape, dtype=np.uint8)
         media = Media(array, device=next(self.encoder.parameters()).device)
         return embed(self.encoder, media, np.arange(len(array))).numpy()
 
-    def _decoded(self, item: Item) -> np.ndarray[Any, Any]:
+    def _decoded(self, item: Item, place: int) -> np.ndarray[Any, Any]:
         content = Path(item).read_bytes() if isinstance(item, str | Path) else item
         if isinstance(content, np.ndarray) and content.shape == self.spec.shape and content.dtype == np.uint8:
             return content
-        return decode(content, self.spec)
+        try:
+            return decode(content, self.spec)
+        except Unreadable as error:
+            which = item if isinstance(item, str | Path) else f"image {place}"
+            raise Unreadable(f"{which}: {error}") from None
 
     def compare(self, left: Item, right: Item) -> Comparison:
         """Tell whether two items are the same, how far they are and how sure that is.
 
         Raises:
-            Unreadable: when an item is not an image, with the reason.
+            Unreadable: when an item is not an image: which one, and the reason.
         """
         embeddings = torch.from_numpy(self.embed([left, right]))
         distance = self.distance.paired(embeddings[:1], embeddings[1:])
@@ -128,9 +133,9 @@ def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, st
     Raises:
         ModelError: when a file is missing, of another format, or the weights are not those described.
     """
-    about = json.loads(_present(description).read_text(encoding="utf-8"))
-    if about.get("format") != FORMAT:
-        raise ModelError(f"{description}: format {about.get('format')!r}; this version reads format {FORMAT}")
+    about = _read(description, artifacts.MODEL.keys)
+    if about["format"] != FORMAT:
+        raise ModelError(f"{description}: format {about['format']!r}; this version reads format {FORMAT}")
     if artifacts.sha256(_present(weights)) != about["weights_sha256"]:
         raise ModelError(f"{weights}: not the weights that {description.name} names (SHA-256 differs)")
     encoder = encoders.from_description(about["encoder"])
@@ -145,6 +150,17 @@ def load_trained(root: Path) -> tuple[encoders.Encoder, str]:
         ModelError: when it is missing or broken.
     """
     return load_encoder(root / artifacts.MODEL.path, root / artifacts.WEIGHTS.path)
+
+
+def _read(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(_present(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not a model's file ({error})") from None
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ModelError(f"{path}: not a model's file (it lacks {', '.join(missing)})")
+    return dict(content)
 
 
 def _present(path: Path) -> Path:

@@ -37,7 +37,7 @@ class Embedder(PythonModel):
             params: not used.
 
         Raises:
-            Unreadable: when an item is not an image, with the reason.
+            ValueError: when an item is not an image, or not one of these forms, with the reason.
         """
         return self._model.embed(_bytes_or_array(item) for item in _items(model_input))
 
@@ -48,8 +48,25 @@ def _items(given: Any) -> Iterable[Any]:
 
 def _bytes_or_array(item: Any) -> Any:
     if isinstance(item, str):
-        return base64.b64decode(item, validate=True)
-    return item if isinstance(item, bytes) else np.asarray(item, dtype=np.uint8)
+        return _decoded(item)
+    return item if isinstance(item, bytes) else _pixels(np.asarray(item))
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"text must be a base64-encoded image ({error}), given {text[:20]!r}") from None
+
+
+def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the array as uint8: JSON knows whole numbers only, and 0..1 must not silently become black."""
+    pixels = array.astype(np.uint8)
+    if not np.array_equal(pixels, array):
+        raise ValueError(
+            f"arrays must hold whole numbers from 0 to 255, given {array.dtype} {array.min()} to {array.max()}"
+        )
+    return pixels
 
 
 set_model(Embedder())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,11 +75,8 @@ def register(root: Path, *, name: str) -> Registered:
         ArtifactError: when a stage's file is missing.
         RegistryError: when the tracking store or the registry cannot be reached.
     """
-    from mlflow.exceptions import MlflowException
-
     metrics = flatten(artifacts.METRICS.read(root))
-    with _one_at_a_time(root), _short_errors(MlflowException):
-        client = tracking.connect(root)
+    with _one_at_a_time(root), _short_errors(), tracking.in_use(tracking.tracking_uri(root)) as client:
         run = _run(client, root, metrics)
         found = _find(client, name, identity(root))
         created = found is None
@@ -124,11 +122,11 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _short_errors(kind: type[Exception]) -> Iterator[None]:
+def _short_errors() -> Iterator[None]:
     try:
         yield
-    except kind as error:
-        raise RegistryError(f"MLflow: {str(error).splitlines()[0][:300]}; run `likewise register` again") from None
+    except tracking.failures() as error:
+        raise RegistryError(f"MLflow: {tracking.reason(error)}; run `likewise register` again") from None
 
 
 def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
@@ -180,14 +178,17 @@ def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapp
         for path in artifacts.DELIVERED:
             shutil.copy2(root / path, folder)
         package = Path(__file__).parents[1]
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"model": str(folder)},
-            code_paths=[str(package)],
-            signature=_signature(root),
-            pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
-        )
+        with warnings.catch_warnings():
+            # The signature names the output alone, and an example of the input would say that there is one form of it.
+            warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={"model": str(folder)},
+                code_paths=[str(package)],
+                signature=_signature(root),
+                pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
+            )
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=card.MODEL)
     return client.create_model_version(

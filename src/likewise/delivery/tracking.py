@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -30,8 +31,8 @@ def tracking_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{main_checkout(root) / 'mlflow.db'}"
 
 
-def connect(root: Path) -> MlflowClient:
-    """Return a client of the project's tracking store and registry, and point MLflow's own calls at it."""
+def connect(uri: str) -> MlflowClient:
+    """Return a client of a tracking store and its registry."""
     for name, value in (_IMPATIENT | _QUIET).items():
         os.environ.setdefault(name, value)
     import logging
@@ -40,8 +41,36 @@ def connect(root: Path) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri(root))
-    return mlflow.MlflowClient(tracking_uri(root))
+    return mlflow.MlflowClient(uri)
+
+
+@contextmanager
+def in_use(uri: str) -> Iterator[MlflowClient]:
+    """Give a client of a store, and point MLflow's own calls at it until the block ends."""
+    client = connect(uri)
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield client
+    finally:
+        # MLflow keeps it in the environment, where it would outlive this project.
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return what a store raises that is down, broken or lacks its driver."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, ImportError, OSError
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says in one short line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300].rstrip(".")
 
 
 def experiment_id(client: MlflowClient, root: Path) -> str:
@@ -118,7 +147,7 @@ class Tracker:
     def _start(self, root: Path, key: str, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param, RunTag
 
-        client = connect(root)
+        client = connect(tracking_uri(root))
         experiment = experiment_id(client, root)
         run = find_run(client, experiment, key)
         if run is None or run.info.status == "FINISHED":
@@ -130,14 +159,12 @@ class Tracker:
         self._client, self._run_id = client, run.info.run_id
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        from mlflow.exceptions import MlflowException
-
         try:
             call()
-        except (MlflowException, OSError) as error:
+        except failures() as error:
             self._client = None
             print(
-                f"train: MLflow cannot be reached ({str(error).splitlines()[0][:200]}); training goes on, and "
+                f"train: MLflow cannot be reached ({reason(error)}); training goes on, and "
                 "`likewise register` fills the run in when it is back",
                 file=sys.stderr,
                 flush=True,

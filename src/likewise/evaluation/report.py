@@ -34,6 +34,7 @@ LABELS = {
     "map_at_r": "MAP@R",
     "r_precision": "R-precision",
 }
+SECTIONS = {"oneshot": "one-shot"}
 # Metrics that are no shares.
 NUMBERS = ("auc", "min_dcf", "cllr", "min_cllr", "brier", "ece")
 # What figures were counted on, and the ends of their intervals, stand beside them.
@@ -159,7 +160,11 @@ def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
         {"label": _label(key), "value": _figure(key, values[key]), "interval": _interval(key, values)} for key in shown
     ]
-    return {"name": name.replace("_", " "), "note": "; ".join([*words, ", ".join(counts)]), "rows": rows}
+    return {
+        "name": SECTIONS.get(name, name.replace("_", " ")),
+        "note": "; ".join([*words, ", ".join(counts)]),
+        "rows": rows,
+    }
 
 
 def _label(key: str) -> str:

@@ -12,7 +12,7 @@ from likewise.evaluation.blocks import Indices, Scores, Singles
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
 
 # Scores in one block of the probe-by-gallery matrix.
-BLOCK = 2**24
+BLOCK = 2**23
 
 Flags = NDArray[np.bool_]
 

@@ -77,7 +77,7 @@ class Loss(nn.Module):
         """
         check_embeddings(embeddings)
         with torch.autocast(embeddings.device.type, enabled=False):
-            wide = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+            wide = single_or_double(embeddings)
             if isinstance(tuples, PairTuples):
                 self._refuse_unless_eaten("pairs")
                 return self._pairs(wide, tuples)
@@ -122,6 +122,11 @@ def averaged(costs: Tensor, embeddings: Tensor) -> LossResult:
 def zero_share(active: Tensor, candidates: Tensor) -> Tensor:
     """Return the share of candidates that are not active; 1 where there is no candidate."""
     return 1 - active.double() / candidates.clamp_min(1)
+
+
+def single_or_double(values: Tensor) -> Tensor:
+    """Return float64 as it is, and anything narrower as float32."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -142,14 +142,25 @@ def _listed(rows: _Rows, *, inside: bool) -> _Picked:
 
 
 def _nearest_semihard(rows: _Rows) -> _Picked:
-    """For each positive pair the nearest of its semi-hard negatives, if it has any; candidates: the pairs."""
-    ranked, order = rows.without_class(rows.distances, torch.inf).sort(dim=1, stable=True)
-    place = torch.searchsorted(ranked, rows.near, right=True).clamp_max(ranked.shape[1] - 1)
-    far = ranked.gather(1, place)
-    wanted = rows.positive & (far > rows.near) & (far < rows.near + rows.margin)
-    anchor, where = wanted.nonzero(as_tuple=True)
-    negative = order.gather(1, place)[anchor, where]
-    return anchor, rows.columns[anchor, where], negative, (rows.positive & rows.usable[:, None]).sum()
+    """For each positive pair the nearest of its semi-hard negatives, if it has any; candidates: the pairs.
+
+    The negatives are sorted into the gaps between the positives, and each gap keeps its nearest: beyond a
+    positive, the nearest is then the least of the gaps that follow.
+    """
+    near, order = rows.near.masked_fill(~rows.positive, torch.inf).sort(dim=1)
+    far = rows.without_class(rows.distances, torch.inf)
+    gap = torch.searchsorted(near, far)
+    least = far.new_full((len(far), near.shape[1] + 1), torch.inf).scatter_reduce_(1, gap, far, "amin")
+    anchor, column = (far == least.gather(1, gap)).nonzero(as_tuple=True)
+    named = torch.full_like(least, len(rows.references), dtype=torch.int64)
+    named.view(-1).scatter_reduce_(0, anchor * least.shape[1] + gap[anchor, column], column, "amin")
+    beyond, which = least[:, 1:].flip(1).cummin(dim=1)
+    beyond, which = beyond.flip(1), least.shape[1] - 1 - which.flip(1)
+    wanted = torch.isfinite(near) & (beyond > near) & (beyond < near + rows.margin)
+    anchor, place = wanted.nonzero(as_tuple=True)
+    positive = rows.columns.gather(1, order)[anchor, place]
+    negative = named.gather(1, which)[anchor, place]
+    return anchor, positive, negative, (rows.positive & rows.usable[:, None]).sum()
 
 
 def _hard(rows: _Rows) -> _Picked:

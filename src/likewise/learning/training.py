@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from likewise.data.augment import Augmentation
 from likewise.data.batches import Media
 from likewise.learning.encoders import Encoder
 from likewise.learning.feeds import Batch, Feed
@@ -35,6 +37,7 @@ class Settings:
         clip: greatest norm of the gradient; 0 does not clip.
         precision: `fp32`, or `bf16` for autocast of the encoder.
         seed: seed of what is drawn while training.
+        augment: how the samples of each batch are changed; as they are by default.
     """
 
     epochs: int
@@ -46,6 +49,7 @@ class Settings:
     clip: float
     precision: str
     seed: int
+    augment: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ class Fit:
         rate = 0.0
         for step, batch in enumerate(batches, start=1):
             rate = self._set_rate((number - 1 + (step - 1) / steps) / self._settings.epochs)
-            result, norm = self._step(batch)
+            result, norm = self._step(batch, _generator(self._settings.seed, number, step))
             if step % CHECK_EVERY == 0 or step == steps:
                 _check_finite(result.loss, epoch=number, step=step)
             totals += torch.stack([result.loss.detach(), result.zero_share, norm]).double().cpu()
@@ -184,10 +188,11 @@ class Fit:
         self._keep(epoch)
         yield epoch
 
-    def _step(self, batch: Batch) -> tuple[LossResult, Tensor]:
+    def _step(self, batch: Batch, generator: torch.Generator) -> tuple[LossResult, Tensor]:
         device = self._media.device
+        samples = self._settings.augment(self._media.gather(batch.rows), generator=generator)
         with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
-            embeddings = self.encoder(self._media.gather(batch.rows))
+            embeddings = self.encoder(samples)
         tuples = batch.tuples.to(device) if batch.tuples else None
         result = self.loss.measure(embeddings.float(), batch.labels.to(device), tuples)
         self._optimizer.zero_grad(set_to_none=True)
@@ -220,6 +225,12 @@ class _Projected(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         return self.loss.project(self.encoder(samples))
+
+
+def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """Return a CPU generator for one step, so that a resumed training draws what it would have drawn."""
+    state = np.random.SeedSequence(seed, spawn_key=(epoch, step)).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def _check_finite(loss: Tensor, *, epoch: int, step: int) -> None:

@@ -9,8 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.learning import miners, row_blocks, triplet_sums
-from likewise.learning.loss_base import REDUCTIONS, Loss, LossResult, choose, not_negative, reduced
+from likewise.learning.loss_base import (
+    REDUCTIONS,
+    Loss,
+    LossResult,
+    check_embeddings,
+    checked_labels,
+    choose,
+    not_negative,
+    reduced,
+    single_or_double,
+)
 from likewise.learning.row_tuples import TripletTuples
+
+# The minings that need no list of triplets.
+SUMMED = ("all", "semihard")
 
 
 class TripletLoss(Loss):
@@ -77,12 +90,50 @@ class TripletLoss(Loss):
         """Put the generator where `get_extra_state` found it."""
         self.generator.set_state(state.cpu())
 
+    def against(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        references: Tensor,
+        reference_labels: Tensor,
+        *,
+        itself: Tensor | None = None,
+    ) -> LossResult:
+        """Return the loss of anchors whose positives and negatives are references, such as past embeddings.
+
+        The references are a cross-batch memory (Wang et al.: Cross-batch memory for embedding learning, 2020),
+        which usually carries no gradient, or the gathered batches of other processes, which do.
+
+        Args:
+            embeddings: `(n, d)` anchors.
+            labels: `(n,)` their classes.
+            references: `(m, d)`.
+            reference_labels: `(m,)` their classes.
+            itself: `(n,)` the row of the references that is the anchor itself, or -1; by default none is.
+
+        Raises:
+            ValueError: on input that `measure` would refuse, and unless the mining is `all` or `semihard`.
+
+        >>> past = torch.tensor([[0.5], [0.9]])
+        >>> result = TripletLoss(margin=0.2).against(torch.zeros(1, 1), torch.tensor([0]), past, torch.tensor([0, 1]))
+        >>> result.loss.item(), result.candidates.item()  # 0.5 - 0.9 + 0.2 is below 0
+        (0.0, 1)
+        """
+        if self.mining not in SUMMED:
+            raise ValueError(f"mining must be {' or '.join(SUMMED)} against references, and is {self.mining!r}")
+        for vectors, classes in ((embeddings, labels), (references, reference_labels)):
+            check_embeddings(vectors)
+            checked_labels(classes, vectors)
+        mates = triplet_sums.classmates(labels, reference_labels, itself)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._summed(single_or_double(embeddings), single_or_double(references), mates)
+
     def _triplets(self, embeddings: Tensor, tuples: TripletTuples) -> LossResult:
         return self._listed(embeddings, tuples, torch.tensor(len(tuples), device=embeddings.device))
 
     def _batch(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        if self.mining in ("all", "semihard"):
-            return self._summed(embeddings, labels)
+        if self.mining in SUMMED:
+            return self._summed(embeddings, embeddings, triplet_sums.classmates(labels))
         mined = miners.mine(
             self.mining,
             embeddings,
@@ -101,15 +152,14 @@ class TripletLoss(Loss):
         cost = F.softplus(gap) if self.soft else F.relu(gap)
         return reduced(cost.sum(), active=(cost > 0).sum(), candidates=candidates, reduction=self.reduction)
 
-    def _summed(self, embeddings: Tensor, labels: Tensor) -> LossResult:
-        mates = triplet_sums.classmates(labels)
+    def _summed(self, anchors: Tensor, references: Tensor, mates: triplet_sums.Classmates) -> LossResult:
         smooth = triplet_sums.softplus if self.soft else triplet_sums.hinge
         matrix_sum = triplet_sums.semihard if self.mining == "semihard" else smooth
 
-        def block_loss(anchors: Tensor, references: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-            distances = row_blocks.matrix(self.distance, anchors, references)
+        def block_loss(part: Tensor, whole: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            distances = row_blocks.matrix(self.distance, part, whole)
             return matrix_sum(distances, mates[rows], margin=self.margin)
 
-        total, active = row_blocks.summed(block_loss, embeddings, embeddings)
+        total, active = row_blocks.summed(block_loss, anchors, references)
         candidates = triplet_sums.triplet_count(mates)
         return reduced(total, active=active, candidates=candidates, reduction=self.reduction)

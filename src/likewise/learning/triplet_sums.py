@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.learning.loss_base import single_or_double
 from likewise.learning.row_blocks import block_rows, refuse_second_order
 
 # Up to as many bounds a row, comparing a block with each of them is faster than a binary search.
@@ -177,7 +178,7 @@ def _matrix_sum(distances: Tensor, mates: Classmates, margin: float, rows_sum: _
             f"and this one is {tuple(distances.shape)}"
         )
     if distances.numel() == 0:
-        return _wide(distances).sum(), torch.zeros((), dtype=torch.int64, device=distances.device)
+        return single_or_double(distances).sum(), torch.zeros((), dtype=torch.int64, device=distances.device)
     total, active = _MatrixSum.apply(  # type: ignore[no-untyped-call]
         distances, mates, margin, rows_sum
     )
@@ -202,7 +203,7 @@ class _MatrixSum(torch.autograd.Function):
                 gradient[rows] = slopes
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(active)
-        return total.to(_wide(distances[:0]).dtype), active
+        return total.to(single_or_double(distances[:0]).dtype), active
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -211,31 +212,34 @@ class _MatrixSum(torch.autograd.Function):
         return gradient * upstream[0], None, None, None
 
 
-def _wide(values: Tensor) -> Tensor:
-    """Return float64 as it is and anything narrower as float32."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def _block(distances: Tensor, mates: Classmates) -> _Block:
     columns, positive = mates.columns()
     own = torch.arange(columns.shape[1], device=columns.device) < mates.size[:, None]
-    return _Block(_wide(distances).contiguous(), mates, columns, own, positive)
+    return _Block(single_or_double(distances).contiguous(), mates, columns, own, positive)
 
 
 def _hinge_rows(block: _Block, margin: float) -> tuple[Tensor, Tensor, Tensor]:
-    pulls, slopes = _violations(block, block.near() + margin, inclusive=False)
-    return _assemble(block, pulls, slopes, margin)
+    near, columns = _ranked(block)
+    below, slopes = _counted(block, near + margin, None)
+    return _assemble(block, columns, below, slopes, margin)
 
 
 def _semihard_rows(block: _Block, margin: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Count the negatives inside the margin, less the hard ones: those no further than the positive."""
-    near = block.near()
+    """Count the negatives inside the margin, less the hard ones: those no further than the positive.
+
+    A negative is no further than the positive where it is below the next number after it.
+    """
+    near, columns = _ranked(block)
     bounds = near + margin
     # A margin that is lost in rounding leaves no room between the two.
-    block = replace(block, positive=block.positive & (bounds > near))
-    pulls, slopes = _violations(block, bounds, inclusive=False)
-    hard_pulls, hard_slopes = _violations(block, near, inclusive=True)
-    return _assemble(block, pulls - hard_pulls, slopes.sub_(hard_slopes), margin)
+    room = bounds > near
+    after = torch.nextafter(near, torch.full_like(near, torch.inf))
+    both = torch.cat([bounds.where(room, -torch.inf), after.where(room, -torch.inf)], dim=1)
+    signs = torch.ones_like(both)
+    signs[:, near.shape[1] :] = -1
+    below, slopes = _counted(block, both, signs)
+    inside, hard = below.chunk(2, dim=1)
+    return _assemble(block, columns, inside - hard, slopes, margin)
 
 
 def _softplus_rows(block: _Block, margin: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,51 +256,64 @@ def _softplus_rows(block: _Block, margin: float) -> tuple[Tensor, Tensor, Tensor
     return total, triplet_count(block.mates), slopes.scatter_add_(1, block.columns, pulls)
 
 
-def _violations(block: _Block, bounds: Tensor, *, inclusive: bool) -> tuple[Tensor, Tensor]:
-    """Count, for each positive's bound, the negatives below it, and for each column, the bounds above it.
+def _ranked(block: _Block) -> tuple[Tensor, Tensor]:
+    """Return the distances to each anchor's positives in ascending order, and their columns, both `(b, p)`.
 
-    Inclusive counts a negative that is equal to a bound, too.
-
-    Returns:
-        the first counts `(b, k)`, int64, zero where not a positive; and the second ones `(b, m)` as a gradient,
-        negative and of the distances' type, which means nothing in the columns of the anchor's own class.
+    Anchors with fewer positives than others start with minus infinity, which no negative is below.
     """
     most = int(block.mates.positives.max())
-    ranked, came_from = bounds.masked_fill(~block.positive, -torch.inf).sort(dim=1)
-    # Every row starts with at least so many columns of minus infinity, which no negative is below.
-    spare = bounds.shape[1] - most
-    count = _compared if most <= _FEW_BOUNDS else _searched
-    below, slopes = count(block, ranked[:, spare:].contiguous(), inclusive)
-    return torch.zeros_like(came_from).scatter_(1, came_from[:, spare:], below), slopes
+    ranked, came_from = block.near().masked_fill(~block.positive, -torch.inf).sort(dim=1)
+    spare = ranked.shape[1] - most
+    return ranked[:, spare:].contiguous(), block.columns.gather(1, came_from[:, spare:])
 
 
-def _compared(block: _Block, ranked: Tensor, inclusive: bool) -> tuple[Tensor, Tensor]:
-    """Compare every distance with every bound: O(b m k), and fast for few bounds."""
-    compare = torch.le if inclusive else torch.lt
+def _counted(block: _Block, bounds: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Count the negatives below each bound, and the bounds above each distance, each times its sign.
+
+    Args:
+        block: the distances.
+        bounds: `(b, c)`.
+        signs: `(b, c)`, 1 or -1, the same in every row; all 1 if left out.
+
+    Returns:
+        the first counts `(b, c)`, int64; and the second ones `(b, m)` as a gradient, negated and of the
+        distances' type, which means nothing in the columns of the anchor's own class.
+    """
+    return (_compared if bounds.shape[1] <= _FEW_BOUNDS else _searched)(block, bounds, signs)
+
+
+def _compared(block: _Block, bounds: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Compare every distance with every bound: O(b m c), and fast for few bounds."""
     near = block.near()
-    below = torch.empty_like(ranked, dtype=torch.int64)
+    below = torch.empty_like(bounds, dtype=torch.int64)
     slopes, hit = torch.zeros_like(block.distances), torch.empty_like(block.distances)
-    for place in range(ranked.shape[1]):
-        bound = ranked[:, place, None]
-        compare(block.distances, bound, out=hit)
-        slopes -= hit
-        below[:, place] = hit.sum(1) - (compare(near, bound) & block.own).sum(1)
+    for place in range(bounds.shape[1]):
+        bound = bounds[:, place, None]
+        torch.lt(block.distances, bound, out=hit)
+        slopes.sub_(hit) if signs is None else slopes.sub_(hit * signs[:, place, None])
+        below[:, place] = hit.sum(1) - ((near < bound) & block.own).sum(1)
     return below, slopes
 
 
-def _searched(block: _Block, ranked: Tensor, inclusive: bool) -> tuple[Tensor, Tensor]:
-    """Find each distance's place among the bounds by binary search: O(b m log k)."""
-    place = torch.searchsorted(ranked, block.distances, right=not inclusive)
+def _searched(block: _Block, bounds: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Find each distance's place among the bounds by binary search: O(b m log c)."""
+    ranked, order = bounds.sort(dim=1)
+    place = torch.searchsorted(ranked, block.distances, right=True)
     histogram = place.new_zeros(len(ranked), ranked.shape[1] + 1)
     histogram.scatter_add_(1, place, place.new_ones(()).expand_as(place))
     histogram.scatter_add_(1, place.gather(1, block.columns), -block.own.long())
-    slopes = torch.sub(place, ranked.shape[1], out=torch.empty_like(block.distances))
-    return histogram.cumsum(1)[:, :-1], slopes
+    below = torch.empty_like(order).scatter_(1, order, histogram.cumsum(1)[:, :-1])
+    if signs is None:
+        return below, torch.sub(place, ranked.shape[1], out=torch.empty_like(block.distances))
+    passed = F.pad(signs.gather(1, order).cumsum(1), (1, 0))
+    return below, (passed - passed[:, -1:]).gather(1, place)
 
 
-def _assemble(block: _Block, pulls: Tensor, slopes: Tensor, margin: float) -> tuple[Tensor, Tensor, Tensor]:
+def _assemble(
+    block: _Block, columns: Tensor, pulls: Tensor, slopes: Tensor, margin: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sum, the active count and the gradient from how often each distance is active."""
     active = pulls.sum()
-    slopes.scatter_(1, block.columns, 0).scatter_add_(1, block.columns, pulls.to(slopes.dtype))
+    slopes.scatter_(1, block.columns, 0).scatter_add_(1, columns, pulls.to(slopes.dtype))
     total = torch.dot(slopes.double().view(-1), block.distances.double().view(-1))
     return total + margin * active.double(), active, slopes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,14 +52,15 @@ def run(params: Params, root: Path) -> None:
 
     samples, embeddings, distance = embed_samples(root)
     val, test = (score(split, samples, embeddings, distance, root) for split in ("val", "test"))
-    threshold = calibration.choose_threshold(
-        val.scores,
-        val.same,
-        params.threshold,
-        params.far if params.threshold == "far" else None,
-        distance=distance,
-        split="val",
-    )
+    with named("evaluate.threshold"):
+        threshold = calibration.choose_threshold(
+            val.scores,
+            val.same,
+            params.threshold,
+            params.far if params.threshold == "far" else None,
+            distance=distance,
+            split="val",
+        )
     probability = calibration.calibrate(val.scores, val.same, distance=distance, split="val")
     artifacts.CALIBRATION.write(
         {"distance": distance, "threshold": threshold.to_dict(), "probability": probability.to_dict()}, root
@@ -89,6 +92,15 @@ def run(params: Params, root: Path) -> None:
         path.write_text(report.render(data), encoding="utf-8")
     right, eer = metrics["verification"]["accuracy"], metrics["verification"]["eer"]
     print(f"evaluate: {len(test.same):,} test trials: accuracy {right:.3%}, EER {eer:.3%}", flush=True)
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Put the key of params.yaml before what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def embed_samples(root: Path) -> tuple[pd.DataFrame, Array, str]:
@@ -147,15 +159,16 @@ def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], dis
 
     names = labels.to_numpy(dtype=str)
     nearest = retrieval.evaluate(embeddings, names, distance=distance, k=KS)
-    tasks = oneshot.evaluate(
-        embeddings,
-        names,
-        distance=distance,
-        ways=params.ways,
-        shots=params.shots,
-        episodes=params.episodes,
-        seed=params.seed,
-    )
+    with named("evaluate.ways"):
+        tasks = oneshot.evaluate(
+            embeddings,
+            names,
+            distance=distance,
+            ways=params.ways,
+            shots=params.shots,
+            episodes=params.episodes,
+            seed=params.seed,
+        )
     low, high = tasks.interval
     return {
         "retrieval": {

@@ -53,12 +53,13 @@ def run(params: Params, root: Path) -> None:
                     store.save(fit.state())
                     tracker.log_epochs([asdict(epoch) for epoch in fit.progress.history])
         write(fit, params, root, key=key)
-    store.delete()
+        store.delete()
 
 
 def set_up(params: Params, root: Path) -> Fit:
     """Put together the encoder, the loss, the feed and the samples."""
     from likewise import runtime
+    from likewise.data.augment import Augmentation
     from likewise.data.batches import Media, channel_statistics
     from likewise.learning import encoders, feeds, losses, training
 
@@ -94,14 +95,15 @@ def set_up(params: Params, root: Path) -> Fit:
         samples_per_class=params.samples_per_class,
         seed=params.seed,
     )
-    settings = training.Settings(**{name: getattr(params, name) for name in training.Settings.__annotations__})
+    given = {name: getattr(params, name) for name in training.Settings.__annotations__}
+    given["augment"] = Augmentation(**params.augment.model_dump())
     return training.Fit(
         encoder.to(media.device),
         loss.to(media.device),
         feed,
         media,
         validate=validation(params, samples, media, artifacts.PAIRS["val"].read(root)),
-        settings=settings,
+        settings=training.Settings(**given),
     )
 
 

@@ -46,6 +46,22 @@ LOSSES = {
 """What goes with each loss; a test holds it against the losses themselves."""
 
 
+class Augment(Block):
+    """The `train.augment` block: the strength of each change of the images, 0 for none."""
+
+    flip: float = Field(ge=0, le=1)
+    shift: float = Field(ge=0, le=1)
+    rotation: float = Field(ge=0, le=180)
+    scale: float = Field(ge=0, le=10)
+    shear: float = Field(ge=0, le=80)
+    elastic: float = Field(ge=0, le=1)
+    brightness: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=10)
+    gamma: float = Field(ge=0, le=10)
+    blur: float = Field(ge=0, le=20)
+    erase: float = Field(ge=0, le=1)
+
+
 class Params(Block):
     """The `train` block of params.yaml."""
 
@@ -74,7 +90,7 @@ class Params(Block):
         "cosface",
     ]
     margin: float | None = Field(ge=0)
-    mining: Literal["all", "semihard", "hard", "easy_positive", "distance_weighted"] | None
+    mining: Literal["all", "semihard", "nearest_semihard", "hard", "easy_positive", "distance_weighted"] | None
     temperature: float | None = Field(gt=0)
     scale: float | None = Field(gt=0)
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop"]
@@ -91,6 +107,7 @@ class Params(Block):
     device: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=1, le=1024)
     seed: int = Field(ge=0)
+    augment: Augment
 
     @model_validator(mode="after")
     def _fits(self) -> Params:

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from likewise import artifacts
+from likewise.delivery import card, provenance, registry, tracking
+from likewise.delivery.loading import download
+from likewise.delivery.model import Model
+from likewise.delivery.registry import Registered, RegistryError, flatten, register
+from tests.data.pictures import encoded
+from tests.imports import modules, reached
+from tests.small import Fresh
+
+Made = tuple[Path, Registered]
+
+
+def client_of(root: Path) -> MlflowClient:
+    return tracking.connect(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def version_of(made: Made) -> ModelVersion:
+    root, done = made
+    return client_of(root).get_model_version(done.name, str(done.version))
+
+
+def versions(root: Path, name: str = "likewise") -> list[int]:
+    return sorted(int(found.version) for found in client_of(root).search_model_versions(f"name = '{name}'"))
+
+
+def change_metrics(root: Path, **changes: float) -> None:
+    content = artifacts.METRICS.read(root)
+    content["verification"] |= changes
+    artifacts.METRICS.write(content, root)
+
+
+@pytest.fixture(scope="module")
+def delivered(registered: Made) -> Path:
+    """The folder of the version's own artifacts."""
+    root, _ = registered
+    (found,) = root.glob("mlartifacts/**/MLmodel")
+    return found.parent
+
+
+def test_the_first_version_is_challenger_and_champion(registered: Made) -> None:
+    root, done = registered
+    assert (done.name, done.version, done.aliases) == ("likewise", 1, ("challenger", "champion"))
+    client = client_of(root)
+    for alias in done.aliases:
+        assert client.get_model_version_by_alias("likewise", alias).version == 1
+    assert card.MODEL == client.get_registered_model("likewise").description
+
+
+def test_again_finds_the_version_and_makes_nothing(fresh: Fresh) -> None:
+    root = fresh()
+    first, again = register(root, name="likewise"), register(root, name="likewise")
+    assert (first.created, again.created) == (True, False)
+    assert (again.version, again.run_id, again.aliases) == (first.version, first.run_id, first.aliases)
+    assert versions(root) == [1]
+    assert len(list((root / "mlartifacts").rglob("MLmodel"))) == 1
+
+
+def test_a_model_that_was_evaluated_anew_is_the_challenger_and_the_champion_stays(fresh: Fresh) -> None:
+    root = fresh()
+    first = register(root, name="likewise")
+    change_metrics(root, accuracy=0.25)
+    second = register(root, name="likewise")
+    assert (second.version, second.created, second.aliases) == (2, True, ("challenger",))
+    assert second.run_id == first.run_id
+    client = client_of(root)
+    assert client.get_model_version_by_alias("likewise", "champion").version == 1
+    # The run shows what was measured last, be it less.
+    assert client.get_run(first.run_id).data.metrics["verification.accuracy"] == 0.25
+    again = register(root, name="likewise")
+    assert (again.version, again.created, again.aliases) == (2, False, ("challenger",))
+    history = client.get_metric_history(first.run_id, "verification.accuracy")
+    assert [metric.value for metric in history] == [first.metrics["verification.accuracy"], 0.25]
+
+
+def test_an_alias_that_a_person_moved_stays_where_it_is(fresh: Fresh) -> None:
+    root = fresh()
+    register(root, name="likewise")
+    change_metrics(root, accuracy=0.25)
+    register(root, name="likewise")
+    client = client_of(root)
+    client.set_registered_model_alias("likewise", "champion", "2")
+    client.set_registered_model_alias("likewise", "challenger", "1")
+    again = register(root, name="likewise")
+    assert (again.version, again.aliases) == (2, ("champion",))
+    assert client.get_model_version_by_alias("likewise", "challenger").version == 1
+    client.delete_registered_model_alias("likewise", "champion")
+    assert register(root, name="likewise").aliases == ("champion",)
+
+
+def test_another_name_is_another_model(fresh: Fresh) -> None:
+    root = fresh()
+    register(root, name="likewise")
+    other = register(root, name="Other one.2")
+    assert (other.version, other.created, other.aliases) == (1, True, ("challenger", "champion"))
+    assert versions(root) == versions(root, "Other one.2") == [1]
+
+
+def test_the_version_carries_its_card_figures_and_where_it_came_from(registered: Made) -> None:
+    root, done = registered
+    found = version_of(registered)
+    assert found.description == card.render(root)
+    assert found.run_id == done.run_id
+    tags = found.tags
+    assert tags["likewise.identity"] == registry.identity(root)
+    assert tags["likewise.train_key"] == artifacts.TRAIN.read(root)["train_key"]
+    assert tags["likewise.data_hash"] == artifacts.sha256(root / artifacts.SAMPLES.path)
+    assert len(tags["likewise.params_hash"]) == 64
+    assert tags["likewise.git_parent"] == "none"
+    assert "likewise.git_commit" not in tags
+    told = flatten(artifacts.METRICS.read(root))
+    assert done.metrics == told
+    assert {name: float(tags[name]) for name in told} == pytest.approx(told, rel=1e-5)
+
+
+def test_the_run_is_rebuilt_whole(registered: Made) -> None:
+    root, done = registered
+    client = client_of(root)
+    run = client.get_run(done.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["likewise.rebuilt"] == "true"
+    history = artifacts.HISTORY.read(root)
+    logged = client.get_metric_history(done.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in sorted(logged, key=lambda m: m.step)] == list(
+        zip(history["epoch"], history["loss"], strict=True)
+    )
+    assert {name: run.data.metrics[name] for name in done.metrics} == done.metrics
+    assert run.data.params["train.loss"] == "triplet"
+    assert run.data.params["ingest.split.by"] == "sample"
+    reports = {Path(found.path).name for found in client.list_artifacts(done.run_id, "reports")}
+    assert reports == {"report.html", "roc.csv", "scores.csv", "history.csv"}
+    assert [found.path for found in client.list_artifacts(done.run_id, "pipeline")] == ["pipeline/params.yaml"]
+
+
+def test_the_version_is_code_and_numbers_and_no_pickle(delivered: Path) -> None:
+    files = [path.relative_to(delivered).as_posix() for path in delivered.rglob("*") if path.is_file()]
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".pyc", ".joblib"))]
+    assert sorted(name for name in files if name.startswith("artifacts/model/")) == [
+        "artifacts/model/calibration.json",
+        "artifacts/model/encoder.safetensors",
+        "artifacts/model/model.json",
+    ]
+    for name in files:
+        content = (delivered / name).read_bytes()
+        # Protocols 2 to 5 begin so; older ones cannot hold arrays shortly.
+        assert not (content[:1] == b"\x80" and content[1:2] in b"\x02\x03\x04\x05"), name
+    assert "code/likewise/delivery/model.py" in files
+
+
+def test_requirements_are_pinned_to_what_is_installed(delivered: Path) -> None:
+    lines = (delivered / "requirements.txt").read_text(encoding="utf-8").split()
+    pinned = dict(line.split("==") for line in lines)
+    assert set(pinned) >= set(registry.PINNED)
+    assert {name: version(name) for name in registry.PINNED}.items() <= pinned.items()
+
+
+def test_requirements_name_all_that_the_delivered_code_imports() -> None:
+    known = modules()
+    wanted = {name for module in reached("likewise.delivery.model") for name in top_level(known[module])}
+    outside = wanted - set(sys.stdlib_module_names) - {"likewise"}
+    libraries = packages_distributions()
+    assert {libraries[name][0].lower() for name in outside} <= {name.lower() for name in registry.PINNED}
+
+
+def top_level(file: Path) -> Iterator[str]:
+    """Yield the packages that a module imports when it is imported itself."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.split(".")[0]
+
+
+def test_the_signature_says_what_comes_out(delivered: Path) -> None:
+    told = yaml.safe_load((delivered / "MLmodel").read_text(encoding="utf-8"))["signature"]
+    (out,) = json.loads(told["outputs"])
+    assert out["tensor-spec"] == {"dtype": "float32", "shape": [-1, 8]}
+    assert told["inputs"] is None
+
+
+class TestPyfunc:
+    @pytest.fixture(scope="class")
+    def loaded(self, delivered: Path) -> Any:
+        return mlflow.pyfunc.load_model(str(delivered))
+
+    @pytest.fixture(scope="class")
+    def pictures(self, evaluated: Path) -> Any:
+        return np.array(artifacts.read_media(evaluated)[0][:3])
+
+    @pytest.fixture(scope="class")
+    def wanted(self, delivered: Path, pictures: Any) -> Any:
+        return Model.from_folder(delivered / "artifacts/model").embed(pictures)
+
+    def test_every_form_gives_the_embeddings_of_the_model(self, loaded: Any, pictures: Any, wanted: Any) -> None:
+        files = [encoded(picture[0]) for picture in pictures]
+        text = [base64.b64encode(file).decode("ascii") for file in files]
+        forms = {
+            "bytes": files,
+            "base64": text,
+            "array": pictures,
+            "list of arrays": list(pictures),
+            "whole numbers, as JSON has them": pictures.astype(np.int64),
+            "nested lists": pictures.tolist(),
+            "frame of bytes": pd.DataFrame({"image": files}),
+            "frame of base64": pd.DataFrame({"image": text, "other": 1}),
+            "frame of arrays": pd.DataFrame({"image": list(pictures)}),
+        }
+        for name, form in forms.items():
+            found = loaded.predict(form)
+            assert found.dtype == np.float32, name
+            np.testing.assert_array_equal(found, wanted, err_msg=name)
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ([b"damaged"], "image 1: not an image that Pillow can read"),
+            (["no base64!"], r"text must be a base64-encoded image \(.*\), given 'no base64!'"),
+            (np.full((1, 1, 8, 8), 0.5), r"arrays must hold whole numbers from 0 to 255, given float64 0\.5 to 0\.5"),
+            (np.full((1, 1, 8, 8), 256), "arrays must hold whole numbers from 0 to 255, given int64 256 to 256"),
+            (np.full((1, 1, 8, 8), -1), "arrays must hold whole numbers from 0 to 255, given int64 -1 to -1"),
+            (np.zeros((1, 3)), r"image 1: an array must be uint8 \(H, W\)"),
+        ],
+    )
+    def test_what_is_no_image_is_refused_with_the_reason(self, loaded: Any, given: Any, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            loaded.predict(given)
+
+
+ALONE = """
+import sys
+sys.path = [p for p in sys.path if not p.endswith("src")]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[1])
+import likewise
+print(likewise.__file__)
+print(model.predict(np.zeros((2, 1, 8, 8), dtype=np.uint8)).shape)
+"""
+
+
+def test_the_version_runs_without_the_project(delivered: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(delivered)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    place, shape = done.stdout.split("\n")[:2]
+    assert Path(place).is_relative_to(delivered)
+    assert shape == "(2, 8)"
+
+
+class TestCommit:
+    @staticmethod
+    def git(root: Path, *words: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    def test_the_commit_is_tagged_once_a_clean_one_holds_the_lock(self, fresh: Fresh) -> None:
+        root = fresh()
+        assert (provenance.head(root), provenance.dirty(root), provenance.commit_with_lock(root)) == (None, False, None)
+        self.git(root, "init", "-q")
+        assert provenance.head(root) is None
+        self.git(root, "add", "dvc.yaml", "params.yaml")
+        self.git(root, "commit", "-qm", "Before")
+        parent = self.git(root, "rev-parse", "HEAD")
+        (root / "dvc.lock").write_text("schema: '2.0'\n", encoding="utf-8")
+        done = register(root, name="likewise")
+        tags = version_of((root, done)).tags
+        assert tags["likewise.git_parent"] == parent
+        assert "likewise.git_commit" not in tags
+        self.git(root, "add", "dvc.lock")
+        assert provenance.commit_with_lock(root) is None
+        register(root, name="likewise")
+        assert "likewise.git_commit" not in version_of((root, done)).tags
+        self.git(root, "commit", "-qm", "Locked")
+        commit = self.git(root, "rev-parse", "HEAD")
+        register(root, name="likewise")
+        assert version_of((root, done)).tags["likewise.git_commit"] == commit
+        self.git(root, "commit", "-q", "--allow-empty", "-m", "Later")
+        register(root, name="likewise")
+        assert version_of((root, done)).tags["likewise.git_commit"] == commit
+        assert versions(root) == [1]
+        pipeline = client_of(root).list_artifacts(done.run_id, "pipeline")
+        assert sorted(found.path for found in pipeline) == ["pipeline/dvc.lock", "pipeline/params.yaml"]
+
+    def test_a_changed_file_makes_it_dirty(self, tmp_path: Path) -> None:
+        self.git(tmp_path, "init", "-q")
+        (tmp_path / "dvc.lock").write_text("one", encoding="utf-8")
+        self.git(tmp_path, "add", "dvc.lock")
+        self.git(tmp_path, "commit", "-qm", "Locked")
+        assert provenance.commit_with_lock(tmp_path) == provenance.head(tmp_path) is not None
+        (tmp_path / "untracked").touch()
+        assert not provenance.dirty(tmp_path)
+        (tmp_path / "dvc.lock").write_text("two", encoding="utf-8")
+        assert provenance.dirty(tmp_path)
+        assert provenance.commit_with_lock(tmp_path) is None
+
+    def test_without_git_there_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert provenance.head(tmp_path) is None
+        assert provenance.commit_with_lock(tmp_path) is None
+
+
+def test_a_server_that_is_down_is_told_in_a_line(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fresh()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(RegistryError, match=r"^MLflow: API request to http://127\.0\.0\.1:9.*; run `likewise register`"):
+        register(root, name="likewise")
+
+
+def test_a_store_that_is_broken_is_told_in_a_line(fresh: Fresh) -> None:
+    root = fresh()
+    (root / "mlflow.db").write_text("this is no database" * 100, encoding="utf-8")
+    with pytest.raises(RegistryError, match="file is not a database") as caught:
+        register(root, name="likewise")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_stage_that_has_not_run_is_said_before_anything_is_made(fresh: Fresh) -> None:
+    root = fresh()
+    (root / artifacts.METRICS.path).unlink()
+    with pytest.raises(artifacts.ArtifactError, match=r"metrics\.json: missing"):
+        register(root, name="likewise")
+    assert client_of(root).get_experiment_by_name(tracking.EXPERIMENT) is None
+
+
+def test_numbers_are_flattened_and_the_rest_left_out() -> None:
+    nested = {"a": {"b": {"c": 1, "d": None}, "e": "text", "f": True}, "g": 2.5, "h": [1, 2]}
+    assert flatten(nested) == {"a.b.c": 1.0, "g": 2.5}
+
+
+def test_the_identity_is_of_what_is_delivered_and_measured(fresh: Fresh) -> None:
+    root = fresh()
+    first = registry.identity(root)
+    artifacts.HISTORY.write(artifacts.HISTORY.read(root).iloc[:1], root)
+    assert registry.identity(root) == first
+    change_metrics(root, accuracy=0.25)
+    assert registry.identity(root) != first
+
+
+def test_the_files_of_a_version_can_be_had_by_its_address(
+    registered: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = registered
+    monkeypatch.chdir(root)
+    folder = download("models:/likewise/1")
+    assert {path.name for path in folder.iterdir()} == {Path(name).name for name in artifacts.DELIVERED}

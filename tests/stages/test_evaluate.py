@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.neighbors import NearestNeighbors
+
+from likewise import artifacts
+from likewise.delivery.model import load_trained
+from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.stages import evaluate
+from tests.small import Fresh, params
+
+OUTPUTS = (
+    artifacts.METRICS.path,
+    artifacts.CALIBRATION.path,
+    artifacts.ROC.path,
+    artifacts.SCORES.path,
+    artifacts.ERRORS.path,
+    artifacts.REPORT.path,
+)
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """The trials of a split, scored from the trained encoder and nothing else of the stage."""
+
+    frame: pd.DataFrame
+    scores: np.ndarray[Any, Any]
+    same: np.ndarray[Any, Any]
+
+
+def embeddings(root: Path) -> pd.DataFrame:
+    encoder, _ = load_trained(root)
+    media, _ = artifacts.read_media(root)
+    with torch.no_grad():
+        vectors = encoder(torch.from_numpy(np.array(media))).numpy().astype(np.float64)
+    return pd.DataFrame(vectors, index=pd.Index(artifacts.SAMPLES.read(root)["id"]))
+
+
+def by_hand(root: Path, split: str) -> ByHand:
+    frame, found = artifacts.PAIRS[split].read(root), embeddings(root)
+    left, right = (found.loc[frame[side]].to_numpy() for side in ("left", "right"))
+    return ByHand(frame, -np.linalg.norm(left - right, axis=1), frame["same"].to_numpy())
+
+
+def test_verification_is_what_scikit_learn_finds(evaluated: Path) -> None:
+    told, test = artifacts.METRICS.read(evaluated)["verification"], by_hand(evaluated, "test")
+    threshold = artifacts.CALIBRATION.read(evaluated)["threshold"]["value"]
+    assert told["auc"] == pytest.approx(roc_auc_score(test.same, test.scores), abs=1e-9)
+    accepted = test.scores >= threshold
+    assert told["accuracy"] == pytest.approx(np.mean(accepted == (test.same == 1)))
+    assert told["false_accept_rate"] == pytest.approx(accepted[test.same == 0].mean())
+    assert told["false_reject_rate"] == pytest.approx((~accepted)[test.same == 1].mean())
+    assert (told["trials"], told["genuine"], told["impostors"]) == (160, 80, 80)
+    far, tar, _ = roc_curve(test.same, test.scores, drop_intermediate=False)
+    shares = np.linspace(0, 1, 20_001)[:, None]
+    assert told["eer"] == pytest.approx((shares * far + (1 - shares) * (1 - tar)).min(axis=1).max(), abs=1e-4)
+    # 80 impostors cannot show one false accept in a hundred.
+    assert told["tar_at_far_1_percent"] is None
+
+
+def test_a_far_that_the_impostors_can_show_is_measured(fresh: Fresh) -> None:
+    root = fresh()
+    ids = artifacts.SAMPLES.read(root).query("split == 'test'")
+    pairs = ids.merge(ids, how="cross").query("id_x < id_y")
+    same = (pairs["class_x"] == pairs["class_y"]).astype(np.int8)
+    frame = pd.DataFrame({"left": pairs["id_x"], "right": pairs["id_y"], "same": same})
+    artifacts.PAIRS["test"].write(frame.reset_index(drop=True), root)
+    evaluate.run(params(root, "evaluate"), root)
+    told, test = artifacts.METRICS.read(root)["verification"], by_hand(root, "test")
+    far, tar, _ = roc_curve(test.same, test.scores, drop_intermediate=False)
+    assert told["tar_at_far_1_percent"] == pytest.approx(tar[far <= 0.01].max())
+    assert told["tar_at_far_0_1_percent"] is None
+
+
+def test_retrieval_is_what_scikit_learn_finds(evaluated: Path) -> None:
+    samples = artifacts.SAMPLES.read(evaluated).query("split == 'test'")
+    vectors, labels = embeddings(evaluated).loc[samples["id"]].to_numpy(), samples["class"].to_numpy()
+    nearest = NearestNeighbors(n_neighbors=5).fit(vectors).kneighbors(return_distance=False)
+    right = labels[nearest] == labels[:, None]
+    told = artifacts.METRICS.read(evaluated)["retrieval"]
+    assert told["recall_at_1"] == pytest.approx(right[:, 0].mean())
+    assert told["recall_at_5"] == pytest.approx(right.any(axis=1).mean())
+    positives = 5  # six samples a class in test
+    precision = np.cumsum(right, axis=1) / np.arange(1, positives + 1)
+    assert told["map_at_r"] == pytest.approx(((precision * right).sum(axis=1) / positives).mean())
+    assert told["queries"] == len(samples)
+
+
+def test_one_shot_says_what_was_asked_and_lies_in_its_interval(evaluated: Path) -> None:
+    told = artifacts.METRICS.read(evaluated)["oneshot"]
+    assert told["protocol"].startswith("3-way 1-shot")
+    assert told["accuracy_low"] < told["accuracy"] < told["accuracy_high"]
+    assert told["episodes"] == 50
+    assert told["accuracy"] > 1 / 3
+
+
+def test_threshold_and_calibration_come_from_val_only(fresh: Fresh) -> None:
+    root = fresh()
+    before = (root / artifacts.CALIBRATION.path).read_bytes()
+    val = by_hand(root, "val")
+    threshold = Threshold.from_dict(artifacts.CALIBRATION.read(root)["threshold"])
+    genuine = val.same == 1
+    best = max(((val.scores >= t) == genuine).mean() for t in [*val.scores, np.inf])
+    assert ((val.scores >= threshold.value) == genuine).mean() == pytest.approx(best)
+    assert (threshold.split, threshold.rule, threshold.accuracy) == ("val", "accuracy", pytest.approx(best))
+    frame = artifacts.PAIRS["test"].read(root)
+    artifacts.PAIRS["test"].write(frame.iloc[:50], root)
+    evaluate.run(params(root, "evaluate"), root)
+    assert (root / artifacts.CALIBRATION.path).read_bytes() == before
+    artifacts.PAIRS["val"].write(artifacts.PAIRS["val"].read(root).iloc[:30], root)
+    evaluate.run(params(root, "evaluate"), root)
+    assert (root / artifacts.CALIBRATION.path).read_bytes() != before
+
+
+@pytest.mark.parametrize(("rule", "far"), [("eer", 0.01), ("far", 0.1)])
+def test_the_rule_of_the_threshold_is_a_param(fresh: Fresh, rule: str, far: float) -> None:
+    root = fresh()
+    evaluate.run(params(root, "evaluate", threshold=rule, far=far), root)
+    told, val = artifacts.CALIBRATION.read(root)["threshold"], by_hand(root, "val")
+    accepted = val.scores >= told["value"]
+    assert told["rule"] == rule
+    assert told["far"] == pytest.approx(accepted[val.same == 0].mean())
+    assert told["frr"] == pytest.approx((~accepted)[val.same == 1].mean())
+    if rule == "far":
+        assert told["target_far"] == far
+        assert told["far"] <= far
+    else:
+        assert told["far"] == pytest.approx(told["frr"], abs=1 / 30)
+
+
+def test_errors_are_every_wrong_answer_the_worst_first(evaluated: Path) -> None:
+    errors, test = artifacts.ERRORS.read(evaluated), by_hand(evaluated, "test")
+    threshold = artifacts.CALIBRATION.read(evaluated)["threshold"]["value"]
+    accepted, genuine = test.scores >= threshold, test.same == 1
+    for name, wrong in (("false accept", accepted & ~genuine), ("false reject", ~accepted & genuine)):
+        found = errors[errors["error"] == name]
+        assert len(found) == wrong.sum() > 0
+        pairs = set(zip(found["left"], found["right"], strict=True))
+        assert pairs == set(zip(test.frame["left"][wrong], test.frame["right"][wrong], strict=True))
+        np.testing.assert_allclose(np.sort(found["score"]), np.sort(test.scores[wrong]), atol=1e-6)
+        assert (found["score"] - threshold).abs().is_monotonic_decreasing
+        assert ((found["left_class"] == found["right_class"]) == (name == "false reject")).all()
+    assert errors["error"].is_monotonic_increasing
+
+
+def test_curves_are_those_of_the_test_trials(evaluated: Path) -> None:
+    roc, scores = artifacts.ROC.read(evaluated), artifacts.SCORES.read(evaluated)
+    test = by_hand(evaluated, "test")
+    far, tar, _ = roc_curve(test.same, test.scores, drop_intermediate=False)
+    known = set(zip(far.round(9), tar.round(9), strict=True))
+    assert set(zip(roc["far"].round(9), roc["tar"].round(9), strict=True)) <= known
+    assert roc["far"].is_monotonic_increasing
+    assert scores[["genuine", "impostor"]].sum().tolist() == pytest.approx([1, 1])
+
+
+def test_the_report_shows_the_figures_and_the_pictures_and_no_place(evaluated: Path) -> None:
+    page = (evaluated / artifacts.REPORT.path).read_text(encoding="utf-8")
+    told = artifacts.METRICS.read(evaluated)["verification"]
+    assert f"{told['accuracy']:.1%}".rstrip("%") in page
+    assert page.count("data:image/png;base64,") >= 12  # two sides of three examples of two kinds
+    for name in OUTPUTS:
+        assert str(evaluated).encode() not in (evaluated / name).read_bytes()
+
+
+def test_the_calibration_gives_probabilities_that_rise(evaluated: Path) -> None:
+    told = artifacts.CALIBRATION.read(evaluated)
+    assert told["distance"] == told["threshold"]["distance"] == told["probability"]["distance"] == "euclidean"
+    probability = Calibration.from_dict(told["probability"]).probability(np.linspace(-2, 0, 9))
+    assert (np.diff(probability) > 0).all()
+    assert 0 < probability[0] < probability[-1] < 1
+
+
+def test_again_gives_the_same_bytes(fresh: Fresh) -> None:
+    root = fresh()
+    before = {name: (root / name).read_bytes() for name in OUTPUTS}
+    evaluate.run(params(root, "evaluate"), root)
+    assert {name: (root / name).read_bytes() for name in OUTPUTS} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ways": 7}, r"^evaluate\.ways: 7-way episodes need 7 classes .* is 6"),
+        ({"shots": 6}, r"^evaluate\.ways: .* at least 7 samples each"),
+        (
+            {"threshold": "far", "far": 0.001},
+            r"^evaluate\.threshold: 30 impostor trials cannot show .* 0\.001; the least they can is 0\.033",
+        ),
+    ],
+)
+def test_what_the_data_cannot_show_is_refused_in_a_line(fresh: Fresh, changes: dict[str, Any], words: str) -> None:
+    root = fresh()
+    with pytest.raises(ValueError, match=words) as caught:
+        evaluate.run(params(root, "evaluate", **changes), root)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_trial_of_a_sample_that_is_not_there_is_refused(fresh: Fresh) -> None:
+    root = fresh()
+    frame = artifacts.PAIRS["test"].read(root)
+    frame.loc[3, "left"] = "gone.png"
+    artifacts.PAIRS["test"].write(frame, root)
+    with pytest.raises(ValueError, match=r"sample 'gone\.png' is in a table but not in the samples"):
+        evaluate.run(params(root, "evaluate"), root)
+
+
+def test_a_missing_model_says_what_to_do(fresh: Fresh) -> None:
+    root = fresh()
+    (root / artifacts.TRAIN.path).unlink()
+    with pytest.raises(artifacts.ArtifactError, match=r"train\.json: missing; run `dvc repro`"):
+        evaluate.run(params(root, "evaluate"), root)
