@@ -280,7 +280,7 @@ def test_a_second_derivative_of_the_matrix_is_refused() -> None:
 def test_build_knows_every_name() -> None:
     assert [build(name).name for name in DISTANCES] == list(DISTANCES)
     assert build("euclidean") == Euclidean()
-    with pytest.raises(ValueError, match=r"'cosin': use one of cosine, ") as refusal:
+    with pytest.raises(ValueError, match=r"'cosin'; known: cosine, ") as refusal:
         build("cosin")
     assert all(name in str(refusal.value) for name in DISTANCES)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from likewise.choices import choose
 from likewise.config import load_params, project_root, wait_passively
 
 app = typer.Typer(
@@ -81,9 +82,7 @@ def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> Non
         "tracking": lambda: tracking_uri(root),
         "report": lambda: artifacts.REPORT.existing(root),
     }
-    if what not in known:
-        raise ValueError(f"where: given {what!r}; known: {', '.join(known)}")
-    print(known[what]())
+    print(choose("place", what, known)())
 
 
 def main() -> None:

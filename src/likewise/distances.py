@@ -16,7 +16,6 @@ second derivative, aloud.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -24,6 +23,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+
+from likewise.choices import choose
 
 # Squared distances below this share of |x|^2 + |y|^2 are what rounding leaves of a zero.
 _ROUNDING = 16 * torch.finfo(torch.float64).eps
@@ -287,7 +288,4 @@ def build(name: str) -> Distance:
     Raises:
         ValueError: if the name is unknown, with the known ones, nearest first.
     """
-    if name not in DISTANCES:
-        near = difflib.get_close_matches(name, DISTANCES, n=len(DISTANCES), cutoff=0.0)
-        raise ValueError(f"Unknown distance {name!r}: use one of {', '.join(near)}.")
-    return DISTANCES[name]()
+    return choose("distance", name, DISTANCES)()

@@ -11,16 +11,16 @@ from tests.data.pictures import class_folders, encoded, noise, put
 
 def test_the_sources_are_known_by_name() -> None:
     assert list(SOURCES) == ["digits", "folder", "idx"]
-    with pytest.raises(ValueError, match=r"^unknown source 'floder': known are folder, "):
+    with pytest.raises(ValueError, match=r"^unknown source 'floder'; known: folder, "):
         open_source("floder", "data/raw")
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"unknown option 'follow_link' of the source 'folder': known are follow_links, skip"
+        ValueError, match=r"unknown option of the source folder 'follow_link'; known: follow_links, skip"
     ):
         open_source("folder", tmp_path, follow_link=True)
-    with pytest.raises(ValueError, match=r"unknown option 'skip' of the source 'idx': known are none"):
+    with pytest.raises(ValueError, match=r"unknown option of the source idx 'skip'; known: none"):
         open_source("idx", tmp_path, skip=["a"])
 
 

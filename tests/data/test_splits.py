@@ -137,7 +137,7 @@ def test_folds_that_cannot_be_are_refused() -> None:
 
 
 def test_an_unknown_way_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown way to split 'clas': known are class, "):
+    with pytest.raises(ValueError, match="unknown way to split 'clas'; known: class, "):
         assign(many(), by="clas", val=0.2, test=0.2)
 
 

@@ -146,7 +146,10 @@ def change(name: str, edit: Callable[[dict[str, Any]], object]) -> Callable[[Pat
 
 
 def write(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
+    def apply(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return apply
 
 
 def tamper(folder: Path) -> None:
@@ -179,7 +182,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         "this calibration belongs to cosine scores and means nothing for euclidean",
     ),
     "unknown encoder": (change("model.json", lambda c: c["encoder"].update(name="cnv")), "unknown encoder 'cnv'"),
-    "unknown distance": (change("model.json", lambda c: c.update(distance="cosin")), "Unknown distance 'cosin'"),
+    "unknown distance": (change("model.json", lambda c: c.update(distance="cosin")), "unknown distance 'cosin'"),
 }
 
 

@@ -60,7 +60,7 @@ def test_a_threshold_of_another_distance_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("rule", "far", "message"),
     [
-        ("acuracy", None, "unknown rule 'acuracy'; known ones, nearest first: accuracy, "),
+        ("acuracy", None, "unknown rule 'acuracy'; known: accuracy, "),
         ("far", None, "needs a false-accept rate"),
         ("eer", 0.01, "takes no false-accept rate"),
         ("far", 0.001, "200 impostor trials cannot show a false-accept rate of 0.001; the least they can is 0.005"),

@@ -144,7 +144,7 @@ def test_classes_with_too_few_samples_are_not_drawn() -> None:
         ({"shots": 0}, "shots must be at least 1"),
         ({"queries": 0}, "queries must be at least 1"),
         ({"episodes": 0}, "episodes must be at least 1"),
-        ({"mode": "nearst"}, "unknown mode 'nearst'; known ones: nearest, prototype"),
+        ({"mode": "nearst"}, "unknown mode 'nearst'; known: nearest, prototype"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

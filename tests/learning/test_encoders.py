@@ -132,7 +132,7 @@ def test_description_holds_the_default_options_too() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"embeding": 8}, "no option 'embeding'; known: embedding"),
+        ({"embeding": 8}, "unknown entry of the description of the encoder 'embeding'; known: embedding"),
         ({"name": "con"}, "unknown encoder 'con'; known: conv"),
     ],
 )
@@ -278,7 +278,7 @@ def test_halvings_end_at_the_size_wanted(size: tuple[int, int], most: int, last:
     ("arguments", "message"),
     [
         (("cnov", IMAGE, 8, {}), "unknown encoder 'cnov'; known: conv, "),
-        (("conv", IMAGE, 8, {"widht": 8}), "conv has no option 'widht'; known: width, "),
+        (("conv", IMAGE, 8, {"widht": 8}), "unknown option of the encoder conv 'widht'; known: width, "),
         (("mlp", IMAGE, 8, {"initialiser": "kaimin"}), "unknown initialiser 'kaimin'; known: kaiming, "),
         (("conv", IMAGE, 8, {"norm": "grup"}), "unknown conv norm 'grup'; known: group, batch"),
         (("conv", IMAGE, 8, {"width": 20}), "width is 20, .* multiple of 8; the nearest is 24"),

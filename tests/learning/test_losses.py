@@ -182,19 +182,19 @@ def test_state_survives_a_save(name: str) -> None:
 
 
 def test_unknown_names_list_the_known_ones_nearest_first() -> None:
-    with pytest.raises(ValueError, match="unknown loss: 'triplets'; known: triplet, "):
+    with pytest.raises(ValueError, match="unknown loss 'triplets'; known: triplet, "):
         loss_of("triplets")
-    with pytest.raises(ValueError, match="unknown option of the loss triplet: 'margn'; known: margin, "):
+    with pytest.raises(ValueError, match="unknown option of the loss triplet 'margn'; known: margin, "):
         loss_of("triplet", margn=0.2)
-    with pytest.raises(ValueError, match="unknown option of the loss binary: 'margin'"):
+    with pytest.raises(ValueError, match="unknown option of the loss binary 'margin'"):
         loss_of("binary", margin=0.2)
-    with pytest.raises(ValueError, match="unknown mining: 'semi_hard'; known: semihard, "):
+    with pytest.raises(ValueError, match="unknown mining 'semi_hard'; known: semihard, "):
         loss_of("triplet", mining="semi_hard")
-    with pytest.raises(ValueError, match="unknown reduction: 'mean'"):
+    with pytest.raises(ValueError, match="unknown reduction 'mean'"):
         loss_of("contrastive", reduction="mean")
-    with pytest.raises(ValueError, match="unknown distance of TripletLoss: 'euclid'; known: euclidean, "):
+    with pytest.raises(ValueError, match="unknown distance of TripletLoss 'euclid'; known: euclidean, "):
         loss_of("triplet", distance="euclid")
-    with pytest.raises(ValueError, match="unknown distance of ArcFaceLoss: 'euclidean'; known: cosine"):
+    with pytest.raises(ValueError, match="unknown distance of ArcFaceLoss 'euclidean'; known: cosine"):
         loss_of("arcface", distance="euclidean")
 
 

@@ -169,5 +169,5 @@ def test_mining_leaves_no_graph() -> None:
 
 
 def test_an_unknown_miner_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown mining: 'harder'; known: hard, "):
+    with pytest.raises(ValueError, match="unknown mining 'harder'; known: hard, "):
         mine("harder", torch.ones(2, 2), torch.tensor([0, 1]), distance=Euclidean())

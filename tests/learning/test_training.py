@@ -202,7 +202,7 @@ def test_the_best_weights_are_kept_and_given_back() -> None:
     eers = iter((0.3, 0.1, 0.2))
 
     def validate(encoder: nn.Module) -> float:
-        seen.append({name: value.clone() for name, value in encoder.encoder.state_dict().items()})  # type: ignore[union-attr,operator]
+        seen.append({name: value.clone() for name, value in encoder.encoder.state_dict().items()})  # type: ignore[union-attr]
         return next(eers)
 
     fit = make(validate=validate)
@@ -235,7 +235,7 @@ def test_it_stops_when_the_best_is_as_old_as_the_patience(
 def test_the_weights_that_a_loss_learns_are_folded_into_the_encoder() -> None:
     fit = make(loss="binary_l1", learning_rate=0.1)
     epochs(fit)
-    assert fit.encoder.scale.unique().numel() > 1
+    assert len(set(fit.encoder.scale.tolist())) > 1
     assert eer(fit.loss.distance)(fit.encoder) == fit.progress.best_val_eer
     assert all((value == 1).all() for name, value in fit.progress.best_weights.items() if name == "encoder.scale")
 
@@ -253,7 +253,7 @@ class Hopeless(Loss):
         if self.steps <= self.after:
             return plain
         if self.gradient_only:
-            embeddings.register_hook(lambda gradient: gradient * self.cost)
+            embeddings.register_hook(lambda gradient: gradient * self.cost)  # type: ignore[no-untyped-call]
             return plain
         return LossResult(plain.loss * self.cost, plain.zero_share, plain.candidates)
 

@@ -107,7 +107,7 @@ def test_the_val_eer_is_that_of_the_delivered_encoder(project: Path) -> None:
     scores = -distances.build(distance).paired(left, right).numpy()
     found = eer_by_hand(scores, pairs["same"].to_numpy())
     assert found == pytest.approx(artifacts.TRAIN.read(project)["best_val_eer"], abs=1e-4)
-    assert encoder.scale.unique().numel() > 1
+    assert len(set(encoder.scale.tolist())) > 1
 
 
 def eer_by_hand(scores: np.ndarray[Any, Any], same: np.ndarray[Any, Any]) -> float:

@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from likewise.choices import choose, one_of
 from likewise.data.arrays import open_digits, open_idx
-from likewise.data.choices import choose, nearest_first
 from likewise.data.folders import open_folder
 from likewise.data.raw import Content, Raw, Source, Unreadable
 
@@ -18,7 +18,7 @@ def open_source(name: str, path: str | Path, **options: object) -> Source:
     Raises:
         ValueError: an unknown source or option, a path that is missing or not of this source, or no sample in it.
     """
-    opener = choose(SOURCES, name, what="source")
+    opener = choose("source", name, SOURCES)
     _check_options(name, opener, options)
     source = opener(Path(path), **options)
     if not len(source):
@@ -29,9 +29,7 @@ def open_source(name: str, path: str | Path, **options: object) -> Source:
 def _check_options(name: str, opener: Callable[..., Source], options: dict[str, object]) -> None:
     known = [option for option in inspect.signature(opener).parameters if option != "path"]
     for option in options:
-        if option not in known:
-            listed = nearest_first(option, known) or "none"
-            raise ValueError(f"unknown option {option!r} of the source {name!r}: known are {listed}")
+        one_of(f"option of the source {name}", option, known)
 
 
 SOURCES: dict[str, Callable[..., Source]] = {

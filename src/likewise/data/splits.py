@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from likewise.data.choices import choose
+from likewise.choices import choose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def assign(
             or named twice in `file`, no split given by the source, a leak, or a split with fewer than two classes that
             have two samples, of which no pairs can be made.
     """
-    splitter = choose(SPLITTERS, by, what="way to split")
+    splitter = choose("way to split", by, SPLITTERS)
     if fold and by not in ("class", "sample"):
         raise ValueError(f"fold is {fold}: there are folds only of a split by class or sample, not by {by}")
     request = Request(val=val, test=test, fold=fold, seed=seed, file=file, ignore=ignore)

@@ -141,7 +141,9 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     run_id = run.info.run_id
     tracking.log_history(client, run_id, tracking.epochs(artifacts.HISTORY.read(root)))
     params = [Param(k, v) for k, v in _flat_params(root).items() if k not in run.data.params]
-    fresh = [Metric(k, v, run.info.start_time, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v]
+    # Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.
+    now = tracking.milliseconds()
+    fresh = [Metric(k, v, now, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v]
     client.log_batch(run_id, metrics=fresh, params=params)
     for path in REPORTS:
         client.log_artifact(run_id, str(root / path), "reports")

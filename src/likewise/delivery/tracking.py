@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +98,7 @@ def log_history(client: MlflowClient, run_id: str, history: Iterable[Mapping[str
     from mlflow.entities import Metric
 
     logged = {m.step for m in client.get_metric_history(run_id, "loss")}
-    now = _milliseconds()
+    now = milliseconds()
     metrics = [
         Metric(name, float(value), now, int(epoch["epoch"]))
         for epoch in history
@@ -176,7 +177,6 @@ def _experiment() -> dict[str, str]:
     return {"likewise.experiment": name} if name else {}
 
 
-def _milliseconds() -> int:
-    import time
-
+def milliseconds() -> int:
+    """Return the time as MLflow counts it."""
     return int(time.time() * 1000)

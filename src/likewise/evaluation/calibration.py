@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.choices import one_of
 from likewise.evaluation.checks import Values, as_trials, as_vector
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.verification import roc_from_trials
@@ -112,7 +112,7 @@ class Calibration:
             ValueError: when a value is missing or unknown, or the method is.
         """
         _check_keys(cls.__name__, values, {field.name for field in fields(cls)})
-        _check_known("calibration", values["method"], METHODS)
+        one_of("calibration", values["method"], METHODS)
         return cls(**values)
 
 
@@ -149,7 +149,7 @@ def choose_threshold(
     >>> round(chosen.value, 6), chosen.accuracy
     (0.55, 1.0)
     """
-    _check_known("rule", rule, RULES)
+    one_of("rule", rule, RULES)
     roc = roc_from_trials(scores, same)
     _check_far(rule, far, roc)
     costs = {"prior": prior, "cost_miss": cost_miss, "cost_false_accept": cost_false_accept}
@@ -186,7 +186,7 @@ def calibrate(scores: Values, same: Values, method: str = "platt", *, distance: 
     >>> fitted.probability([0.1, 0.55, 0.9]).round(2)
     array([0.17, 0.51, 0.79])
     """
-    _check_known("calibration", method, METHODS)
+    one_of("calibration", method, METHODS)
     score, genuine = as_trials(scores, same)
     order = np.lexsort((genuine, score))
     parameters = METHODS[method][0](score[order], genuine[order])
@@ -351,13 +351,6 @@ def _check_far(rule: str, far: float | None, roc: Roc) -> None:
 def _check_distance(what: str, own: str, given: str) -> None:
     if own != given:
         raise ValueError(f"this {what} belongs to {own} scores and means nothing for {given}; choose it anew")
-
-
-def _check_known(what: str, name: str, known: Mapping[str, object]) -> None:
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        names = ", ".join([*near, *(other for other in known if other not in near)])
-        raise ValueError(f"unknown {what} {name!r}; known ones, nearest first: {names}")
 
 
 def _check_keys(what: str, given: Mapping[str, Any], known: set[str]) -> None:

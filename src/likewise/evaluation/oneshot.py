@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from likewise.choices import one_of
 from likewise.evaluation.blocks import Scores, Singles
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
 from likewise.evaluation.intervals import mean_interval
@@ -80,8 +81,7 @@ def evaluate(
     OneShotResult(accuracy=1.0, interval=(0.963..., 1.0), episodes=100, protocol='3-way 1-shot, ...')
     """
     _check_numbers(ways=ways, shots=shots, queries=queries, episodes=episodes)
-    if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}; known ones: {', '.join(MODES)}")
+    one_of("mode", mode, MODES)
     matrix = as_embeddings(embeddings).numpy()
     codes = as_codes(labels, samples=len(matrix))
     group_codes = np.zeros_like(codes) if groups is None else as_codes(groups, samples=len(matrix))

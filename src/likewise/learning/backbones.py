@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from likewise.learning.options import choose, whole
+from likewise.choices import choose
+from likewise.learning.options import whole
 
 CHANNELS_PER_GROUP = 8
 """Channels that share a mean and a variance in group normalisation; widths are multiples of it."""

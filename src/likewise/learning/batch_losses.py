@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likewise.choices import one_of
 from likewise.learning import row_blocks
 from likewise.learning.loss_base import (
     Loss,
     LossResult,
     averaged,
-    choose,
     not_negative,
     positive,
     reduced,
@@ -268,7 +268,7 @@ class GE2ELoss(Loss):
         distance: str | None = None,
     ) -> None:
         super().__init__(distance=distance)
-        self.variant = choose("variant", variant, ("softmax", "contrast"))
+        self.variant = one_of("variant", variant, ("softmax", "contrast"))
         self.log_scale = nn.Parameter(torch.tensor(math.log(positive("scale", scale))))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 

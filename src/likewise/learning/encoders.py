@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likewise.choices import choose, one_of
 from likewise.learning import initialisers
 from likewise.learning.backbones import Backbone, Mlp
 from likewise.learning.convolutional import Conv, ResNet
-from likewise.learning.options import choose, only_known, whole
+from likewise.learning.options import whole
 from likewise.learning.tdnn import Tdnn
 from likewise.learning.vit import VisionTransformer
 
@@ -147,7 +148,8 @@ def build(
     shape = tuple(whole(name, "a side of input_shape", side) for side in input_shape)
     whole(name, "embedding", embedding, least=LEAST_EMBEDDING, most=MOST_EMBEDDING)
     defaults = _options(kind)
-    only_known(name, options, defaults)
+    for option in options:
+        one_of(f"option of the encoder {name}", option, defaults)
     options = defaults | options
     with initialisers.seeded(seed), torch.device("cpu"):
         encoder = Encoder(
@@ -177,7 +179,8 @@ def from_description(description: Mapping[str, Any]) -> Encoder:
     missing = [key for key in DESCRIPTION if key not in description]
     if missing:
         raise ValueError(f"the description of the encoder lacks {', '.join(missing)}")
-    only_known("the description of the encoder", description, DESCRIPTION)
+    for entry in description:
+        one_of("entry of the description of the encoder", entry, DESCRIPTION)
     entries = dict(description)
     return build(**entries.pop("options"), **entries)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from likewise.learning.options import choose
+from likewise.choices import choose
 from likewise.learning.row_tuples import PairTuples, TripletTuples
 from likewise.tuples import samplers
 

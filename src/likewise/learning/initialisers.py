@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from likewise.learning.options import choose
+from likewise.choices import choose
 
 Scheme = Callable[[Tensor], object]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise import distances
+from likewise.choices import one_of
 from likewise.learning.row_tuples import PairTuples, TripletTuples
 
 REDUCTIONS = ("active", "all", "sum")
@@ -46,7 +45,7 @@ class Loss(nn.Module):
     def __init__(self, *, distance: str | None = None) -> None:
         super().__init__()
         name = self.distance_names[0] if distance is None else distance
-        choose(f"distance of {type(self).__name__}", name, self.distance_names)
+        one_of(f"distance of {type(self).__name__}", name, self.distance_names)
         self.distance = distances.build(name)
 
     def forward(
@@ -169,16 +168,6 @@ def checked_labels(labels: Tensor | None, embeddings: Tensor) -> Tensor:
             f"move the labels with labels.to(embeddings.device)"
         )
     return labels
-
-
-def choose(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the name if it is known; else raise ValueError that lists the known ones, the nearest first."""
-    names = list(known)
-    if name in names:
-        return name
-    near = difflib.get_close_matches(str(name), names, n=len(names), cutoff=0.5)
-    listed = ", ".join([*near, *(other for other in names if other not in near)])
-    raise ValueError(f"unknown {what}: {name!r}; known: {listed}")
 
 
 def not_negative(what: str, value: float) -> float:

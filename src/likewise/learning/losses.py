@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from likewise.choices import choose, one_of
 from likewise.learning.batch_losses import (
     CircleLoss,
     GE2ELoss,
@@ -13,7 +14,7 @@ from likewise.learning.batch_losses import (
     NTXentLoss,
     SupConLoss,
 )
-from likewise.learning.loss_base import Loss, LossResult, choose
+from likewise.learning.loss_base import Loss, LossResult
 from likewise.learning.pair_losses import BinaryL1Loss, BinaryLoss, ContrastiveLoss
 from likewise.learning.proxies import (
     ArcFaceLoss,
@@ -68,11 +69,11 @@ def build(name: str, *, classes: int, embedding: int, distance: str | None = Non
     >>> build("triplet", classes=10, embedding=64, margin=0.3).margin
     0.3
     """
-    kind = LOSSES[choose("loss", name, LOSSES)]
+    kind = choose("loss", name, LOSSES)
     given: dict[str, Any] = {"classes": classes, "embedding": embedding, "distance": distance}
     taken = inspect.signature(kind).parameters
     for option in options:
-        choose(f"option of the loss {name}", option, [known for known in taken if known not in given])
+        one_of(f"option of the loss {name}", option, [known for known in taken if known not in given])
     return kind(**{key: value for key, value in given.items() if key in taken}, **options)
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.choices import choose
 from likewise.distances import Distance, Euclidean
-from likewise.learning.loss_base import choose
 from likewise.learning.row_blocks import block_rows
 from likewise.learning.row_tuples import TripletTuples
 from likewise.learning.triplet_sums import Classmates, classmates
@@ -65,7 +65,7 @@ def mine(
     >>> mined.candidates.item(), mined.zero_share.item()
     (3, 0.0)
     """
-    pick, mates = MINERS[choose("mining", name, MINERS)], classmates(labels)
+    pick, mates = choose("mining", name, MINERS), classmates(labels)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     candidates = teaching = torch.zeros((), dtype=torch.int64, device=labels.device)
     with torch.no_grad():

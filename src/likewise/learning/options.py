@@ -1,58 +1,6 @@
-"""Checks of names and options given by hand: a refusal says what was given, what is known and what fits."""
+"""Checks of numbers given by hand: a refusal says what was given and what fits."""
 
 from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
-
-Choice = TypeVar("Choice")
-
-
-def choose(kind: str, name: str, table: Mapping[str, Choice]) -> Choice:
-    """Return `table[name]`.
-
-    Raises:
-        ValueError: when there is no such name; lists the known ones, the nearest first.
-
-    Example:
-        >>> choose("colour", "blue", {"red": 1, "blue": 2})
-        2
-        >>> choose("colour", "blu", {"red": 1, "blue": 2})
-        Traceback (most recent call last):
-        ValueError: unknown colour 'blu'; known: blue, red
-    """
-    if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}; known: {nearest_first(name, table)}")
-    return table[name]
-
-
-def only_known(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse names in `given` that are not in `known`.
-
-    Raises:
-        ValueError: names the first unknown one and lists the known ones, the nearest first.
-    """
-    known = list(known)
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{owner} has no option {name!r}; known: {nearest_first(name, known) or 'none'}")
-
-
-def nearest_first(name: str, known: Iterable[str]) -> str:
-    """Return the known names as a list in words, those most like `name` first.
-
-    Example:
-        >>> nearest_first("pach", ["width", "depth", "patch"])
-        'patch, depth, width'
-    """
-    likeness = difflib.SequenceMatcher(b=str(name).lower())
-
-    def distance(candidate: str) -> tuple[float, str]:
-        likeness.set_seq1(candidate.lower())
-        return -likeness.ratio(), candidate
-
-    return ", ".join(sorted(known, key=distance))
 
 
 def whole(owner: str, name: str, value: int, *, least: int = 1, most: int | None = None, step: int = 1) -> int:

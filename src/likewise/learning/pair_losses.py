@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likewise.choices import one_of
 from likewise.learning import row_blocks
 from likewise.learning.loss_base import (
     REDUCTIONS,
     Loss,
     LossResult,
-    choose,
     not_negative,
     positive,
     zero_share,
@@ -36,7 +36,7 @@ class PairLoss(Loss):
 
     def __init__(self, *, distance: str | None = None, reduction: str = "balanced") -> None:
         super().__init__(distance=distance)
-        self.reduction = choose("reduction", reduction, PAIR_REDUCTIONS)
+        self.reduction = one_of("reduction", reduction, PAIR_REDUCTIONS)
 
     def cost(self, distance: Tensor, same: Tensor) -> Tensor:
         """Return what each pair costs, from its distance and whether it is genuine (boolean)."""

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likewise.choices import one_of
 from likewise.learning.batch_losses import log1p_sum_exp
 from likewise.learning.loss_base import (
     REDUCTIONS,
     Loss,
     LossResult,
     averaged,
-    choose,
     not_negative,
     positive,
     reduced,
@@ -187,7 +187,7 @@ class ProxyTripletLoss(ProxyLoss):
     ) -> None:
         super().__init__(classes=classes, embedding=embedding, seed=seed, distance=distance)
         self.margin = not_negative("margin", margin)
-        self.reduction = choose("reduction", reduction, REDUCTIONS)
+        self.reduction = one_of("reduction", reduction, REDUCTIONS)
 
     def _meet(self, embeddings: Tensor, proxies: Tensor, labels: Tensor) -> LossResult:
         distances = self.distance.pairwise(embeddings, proxies)

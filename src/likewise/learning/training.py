@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from likewise.choices import choose
 from likewise.data.augment import Augmentation
 from likewise.data.batches import Media
 from likewise.learning.encoders import Encoder
 from likewise.learning.feeds import Batch, Feed
 from likewise.learning.losses import Loss, LossResult
-from likewise.learning.options import choose
 
 State = dict[str, Any]
 CHECK_EVERY = 20

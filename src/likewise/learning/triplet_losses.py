@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.choices import one_of
 from likewise.learning import miners, row_blocks, triplet_sums
 from likewise.learning.loss_base import (
     REDUCTIONS,
@@ -15,7 +16,6 @@ from likewise.learning.loss_base import (
     LossResult,
     check_embeddings,
     checked_labels,
-    choose,
     not_negative,
     reduced,
     single_or_double,
@@ -75,8 +75,8 @@ class TripletLoss(Loss):
     ) -> None:
         super().__init__(distance=distance)
         self.margin = not_negative("margin", margin)
-        self.mining = choose("mining", mining, miners.MINERS)
-        self.reduction = choose("reduction", reduction, REDUCTIONS)
+        self.mining = one_of("mining", mining, miners.MINERS)
+        self.reduction = one_of("reduction", reduction, REDUCTIONS)
         self.soft = soft
         if soft and "semihard" in mining:
             raise ValueError(f"soft=True has no margin to be semi-hard in: use mining='all', not {mining!r}")

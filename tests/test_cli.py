@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from likewise import artifacts, cli
+from likewise.delivery.model import Model
+from likewise.delivery.registry import Registered
+from tests.data.pictures import encoded
+from tests.small import Fresh, empty_store, evaluated, fresh, isolated, registered
+
+__all__ = ["empty_store", "evaluated", "fresh", "isolated", "registered"]
+
+Likewise = Callable[..., "Done"]
+
+
+class Done:
+    """What a command left: its exit code and its output."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Likewise:
+    """Return a function that runs a command of `likewise` in a folder, in this process."""
+
+    def command(folder: Path, *words: object) -> Done:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+            sys.exit(0)
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return command
+
+
+def refused(done: Done, words: str) -> None:
+    assert done.code == 2
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith("likewise: ")
+    assert words in done.err
+
+
+@pytest.fixture
+def pictures(evaluated: Path, tmp_path: Path) -> list[Path]:
+    media, _ = artifacts.read_media(evaluated)
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, picture in zip(files, media, strict=False):
+        file.write_bytes(encoded(np.array(picture[0])))
+    return files
+
+
+@pytest.fixture
+def folder(evaluated: Path, tmp_path: Path) -> Path:
+    made = tmp_path / "model"
+    made.mkdir()
+    for name in artifacts.DELIVERED:
+        shutil.copy2(evaluated / name, made)
+    return made
+
+
+def test_check_says_nothing_when_all_is_well(evaluated: Path, run: Likewise) -> None:
+    done = run(evaluated / "data", "check")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_check_names_the_key(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    params = root / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("  loss: triplet", "  loss: tripplet"), "utf-8")
+    refused(run(root, "check"), "params.yaml: train.loss: given the text 'tripplet'; allowed: ")
+
+
+def test_check_outside_a_project(tmp_path: Path, run: Likewise) -> None:
+    refused(run(tmp_path, "check"), "no dvc.yaml here or above; run this inside a Likewise project")
+
+
+@pytest.mark.parametrize("by", ["folder", "registry"])
+def test_compare_says_what_the_model_says(
+    registered: tuple[Path, Registered], folder: Path, pictures: list[Path], run: Likewise, by: str
+) -> None:
+    answer = Model.from_folder(folder).compare(*pictures)
+    options = ["--model", folder] if by == "folder" else []
+    told = json.loads(run(registered[0], "compare", *pictures, *options, "--json").out)
+    assert told == asdict(answer)
+    lines = run(registered[0], "compare", *pictures, *options).out.splitlines()
+    assert lines == [
+        "same" if answer.same else "different",
+        f"distance     {answer.distance:.4f}",
+        f"score        {answer.score:.4f} (same from {answer.threshold:.4f})",
+        f"probability  {answer.probability:.1%}",
+    ]
+
+
+def test_compare_of_an_image_with_itself(folder: Path, pictures: list[Path], run: Likewise) -> None:
+    assert run(folder, "compare", pictures[0], pictures[0], "--model", ".").out.startswith(
+        "same\ndistance     0.0000\n"
+    )
+
+
+def test_compare_refuses_in_a_line(
+    folder: Path, evaluated: Path, pictures: list[Path], tmp_path: Path, run: Likewise
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    refused(run(tmp_path, "compare", pictures[0], bad, "--model", folder), f"{bad}: not an image that Pillow can read")
+    refused(run(tmp_path, "compare", tmp_path / "gone.png", bad, "--model", folder), "No such file or directory")
+    refused(run(tmp_path, "compare", tmp_path, bad, "--model", folder), "Is a directory")
+    refused(run(tmp_path, "compare", *pictures, "--model", tmp_path), "model.json: missing")
+    refused(run(tmp_path, "compare", *pictures), "outside a project MLFLOW_TRACKING_URI must say")
+    refused(run(evaluated, "compare", *pictures), "there is no registry")
+
+
+def test_compare_with_an_unknown_alias(
+    registered: tuple[Path, Registered], pictures: list[Path], run: Likewise
+) -> None:
+    done = run(registered[0], "compare", *pictures, "--model", "models:/likewise@winner")
+    refused(done, "models:/likewise@winner: ")
+    assert "`make repro` makes and registers a model" in done.err
+
+
+def test_where_things_are(registered: tuple[Path, Registered], run: Likewise, tmp_path: Path) -> None:
+    root, _ = registered
+    assert run(root / "data", "where", "tracking").out == f"sqlite:///{root}/mlflow.db\n"
+    assert run(root, "where", "report").out == f"{root}/{artifacts.REPORT.path}\n"
+    refused(run(root, "where", "treasure"), "unknown place 'treasure'; known: report, tracking")
+
+
+def test_where_is_the_report_before_there_is_one(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    (root / artifacts.REPORT.path).unlink()
+    refused(run(root, "where", "report"), "report.html: missing; run `dvc repro`")
+
+
+def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    first = json.loads(run(root, "register", "--json").out)
+    assert (first["name"], first["version"], first["created"]) == ("likewise", 1, True)
+    assert first["aliases"] == ["challenger", "champion"]
+    assert first["metrics"]["verification.eer"] == artifacts.METRICS.read(root)["verification"]["eer"]
+    again = json.loads(run(root, "register", "--json").out)
+    assert again == first | {"created": False}
+    text = run(root, "register").out
+    assert "likewise version 1" in text
+    assert "challenger, champion" in text
+    assert f"{first['metrics']['verification.eer']:.2%}" in text
+
+
+def test_register_in_an_experiment_is_skipped_aloud(
+    fresh: Fresh, run: Likewise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "tried")
+    done = run(fresh(), "register")
+    assert (done.code, done.out) == (0, "register: skipped, an experiment registers nothing\n")
+
+
+def test_register_refuses_in_a_line(fresh: Fresh, run: Likewise, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fresh()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    refused(run(root, "register"), "MLflow: API request to http://127.0.0.1:9")
+    (root / artifacts.METRICS.path).unlink()
+    refused(run(root, "register"), "metrics.json: missing; run `dvc repro`")
+
+
+def test_an_unknown_command_ends_with_2_and_no_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "likewise.cli", "comapre"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "compare" in done.stderr
