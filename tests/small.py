@@ -64,8 +64,18 @@ def make(root: Path, *, data: bool = True) -> Path:
 
 def params(root: Path, stage: str, **changes: Any) -> Any:
     """Return the params of a stage, some of them changed."""
-    block: Block = load_params(root)[stage]
+    block = _blocks((root / "params.yaml").read_text(encoding="utf-8"), root)[stage]
     return type(block).model_validate(block.model_dump() | changes)
+
+
+_KNOWN: dict[str, dict[str, Block]] = {}
+
+
+def _blocks(text: str, root: Path) -> dict[str, Block]:
+    """Read params.yaml once for each text that it has: reading YAML takes longer than most tests."""
+    if text not in _KNOWN:
+        _KNOWN[text] = load_params(root)
+    return _KNOWN[text]
 
 
 def write_samples(root: Path) -> None:

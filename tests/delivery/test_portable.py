@@ -51,7 +51,7 @@ def test_numbers_that_are_none_are_refused(content: bytes) -> None:
         check_parity(broken, content, SAMPLES)
 
 
-def test_the_bytes_hold_no_place_nor_user_and_are_the_same_again(content: bytes) -> None:
+def test_the_bytes_hold_no_place_nor_user(content: bytes) -> None:
     here = Path(portable.__file__).resolve()
     places = {str(here.parents[3]), str(Path(torch.__file__).parents[1]), str(Path.cwd()), ".py"}
     # Shorter names can stand in the weights by chance.
@@ -59,7 +59,6 @@ def test_the_bytes_hold_no_place_nor_user_and_are_the_same_again(content: bytes)
     for trace in places | names:
         assert trace.encode() not in content, trace
     assert not any(len(part.metadata_props) for part in onnx.load_from_string(content).graph.node)
-    assert portable.export(build(), SAMPLES) == content
 
 
 def test_few_samples_are_enough_to_prove_it(content: bytes) -> None:

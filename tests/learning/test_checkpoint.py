@@ -20,9 +20,8 @@ STATE: dict[str, Any] = {
 }
 HOLD = """
 import sys
-from pathlib import Path
-from likewise.learning.checkpoint import Checkpoints
-with Checkpoints(sys.argv[1], "key", lock_folder=Path(sys.argv[2])).locked():
+from filelock import FileLock
+with FileLock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -119,7 +118,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 
 def test_another_process_that_holds_the_lock_is_named(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", HOLD, str(tmp_path), str(tmp_path / "locks")]
+    with store(str(tmp_path), tmp_path).locked():
+        (lock,) = (tmp_path / "locks").iterdir()
+    words = [sys.executable, "-c", HOLD, str(lock)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"

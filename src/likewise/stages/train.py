@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from likewise.data.batches import Media
+    from likewise.learning.encoders import Encoder
+    from likewise.learning.losses import Loss
     from likewise.learning.training import Fit
 
 __all__ = ["Params", "run"]
@@ -37,7 +39,8 @@ def run(params: Params, root: Path) -> None:
 
     block = params.model_dump()
     key = resume.train_key(block, artifacts.present(root / FEEDS[params.feed].path), root)
-    flat = {f"train.{name}": value for name, value in block.items()}
+    flat = {f"train.{name}": value for name, value in block.items() if name != "augment"}
+    flat |= {f"train.augment.{name}": value for name, value in block["augment"].items()}
     store = Checkpoints(resume.checkpoint_url(), key, lock_folder=resume.cache_folder() / "locks")
     runtime.set_up(threads=params.threads, seed=params.seed)
     with store.locked(), Tracker(root, key, params=flat) as tracker:
@@ -60,31 +63,14 @@ def set_up(params: Params, root: Path) -> Fit:
     """Put together the encoder, the loss, the feed and the samples."""
     from likewise import runtime
     from likewise.data.augment import Augmentation
-    from likewise.data.batches import Media, channel_statistics
-    from likewise.learning import encoders, feeds, losses, training
+    from likewise.data.batches import Media
+    from likewise.learning import feeds, training
 
     samples = artifacts.SAMPLES.read(root)
     array, _ = artifacts.read_media(root)
     media = Media(array, device=runtime.device(params.device))
     train = samples[samples["split"] == "train"]
     classes = pd.Index(sorted(train["class"].dropna().unique()))
-    mean, std = channel_statistics(array, train.index.to_numpy())
-    encoder = encoders.build(
-        params.encoder,
-        media.shape,
-        params.embedding,
-        normalise=params.normalise,
-        initialiser=params.initialiser,
-        mean=mean,
-        std=std,
-        seed=params.seed,
-    )
-    options = params.options()
-    if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
-        options["seed"] = params.seed
-    loss = losses.build(
-        params.loss, classes=len(classes), embedding=params.embedding, distance=params.distance, **options
-    )
     feed = feeds.build(
         params.feed,
         FEEDS[params.feed].read(root),
@@ -98,13 +84,41 @@ def set_up(params: Params, root: Path) -> Fit:
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
     given["augment"] = Augmentation(**params.augment.model_dump())
     return training.Fit(
-        encoder.to(media.device),
-        loss.to(media.device),
+        new_encoder(params, array, train.index.to_numpy()).to(media.device),
+        new_loss(params, classes=len(classes)).to(media.device),
         feed,
         media,
         validate=validation(params, samples, media, artifacts.PAIRS["val"].read(root)),
         settings=training.Settings(**given),
     )
+
+
+def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Encoder:
+    """Return the encoder with its first weights, standardising by the samples `rows`."""
+    from likewise.data.batches import channel_statistics
+    from likewise.learning import encoders
+
+    mean, std = channel_statistics(array, rows)
+    return encoders.build(
+        params.encoder,
+        array.shape[1:],
+        params.embedding,
+        normalise=params.normalise,
+        initialiser=params.initialiser,
+        mean=mean,
+        std=std,
+        seed=params.seed,
+    )
+
+
+def new_loss(params: Params, *, classes: int) -> Loss:
+    """Return the loss, which draws what it draws from the seed of the block."""
+    from likewise.learning import losses
+
+    options: dict[str, Any] = {**params.options()}
+    if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
+        options["seed"] = params.seed
+    return losses.build(params.loss, classes=classes, embedding=params.embedding, distance=params.distance, **options)
 
 
 def validation(
