@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import mlflow
@@ -144,6 +146,15 @@ def test_a_server_that_goes_away_is_said_once_and_left_alone(
         "train: MLflow cannot be reached (the server); training goes on, and `likewise register` fills the run in "
         "when it is back\n"
     )
+
+
+def test_a_server_that_never_answers_costs_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with Tracker(tmp_path, "key", params=PARAMS) as tracker:
+            tracker.log_epochs(HISTORY)
+        assert time.monotonic() - start < 8
 
 
 def test_in_use_points_mlflow_there_and_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def test_a_calibration_of_another_distance_or_an_unknown_one_is_an_error() -> No
     fitted.check("cosine")
     with pytest.raises(ValueError, match="this calibration belongs to cosine"):
         fitted.check("manhattan")
-    with pytest.raises(ValueError, match="unknown calibration .isotonc.; known: isotonic, "):
+    with pytest.raises(ValueError, match=r"unknown calibration 'isotonc'; known: isotonic, "):
         calibrate(*trials(), "isotonc", **WHERE)
 
 

@@ -113,8 +113,27 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
     checkpoints = store(str(tmp_path), tmp_path)
     checkpoints.save({"weights": Evil()})
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: a broken checkpoint \(Weights only load failed"):
         checkpoints.load(device=CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"half of a file", b"PK\x03\x04 and no more"])
+def test_a_broken_file_is_told_in_a_line_with_what_to_do(url: str, tmp_path: Path, content: bytes) -> None:
+    checkpoints = store(url, tmp_path)
+    checkpoints.save(STATE)
+    system, base = fsspec.url_to_fs(url)
+    system.pipe_file(f"{base}/key/checkpoint.pt", content)
+    with pytest.raises(
+        ValueError, match=r"key/checkpoint\.pt: a broken checkpoint \(.*\); delete it to start anew"
+    ) as caught:
+        checkpoints.load(device=CPU)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("scheme", ["nowhere", "gs"])
+def test_a_place_that_cannot_be_reached_from_here_is_said(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Protocol not known: nowhere|checkpoints at gs://x: Please install gcsfs"):
+        store(f"{scheme}://x", tmp_path)
 
 
 def test_another_process_that_holds_the_lock_is_named(tmp_path: Path) -> None:

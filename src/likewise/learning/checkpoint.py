@@ -25,10 +25,16 @@ class Checkpoints:
         url: folder or fsspec URL that holds the checkpoints of all trainings.
         key: the train key: the same key means the same weights.
         lock_folder: local folder for the lock that keeps two processes from training one key at once.
+
+    Raises:
+        ValueError: when fsspec does not know the URL, or lacks its library.
     """
 
     def __init__(self, url: str, key: str, *, lock_folder: Path) -> None:
-        self._fs, base = fsspec.url_to_fs(url)
+        try:
+            self._fs, base = fsspec.url_to_fs(url)
+        except ImportError as error:
+            raise ValueError(f"checkpoints at {url}: {error}") from None
         self._folder = f"{base.rstrip('/')}/{key}"
         self._file = f"{self._folder}/checkpoint.pt"
         self._lock = lock_folder / f"{key}.lock"
@@ -50,12 +56,21 @@ class Checkpoints:
             ) from None
 
     def load(self, *, device: torch.device) -> State | None:
-        """Return the newest state, its tensors on `device`; nothing when there is none."""
+        """Return the newest state, its tensors on `device`; nothing when there is none.
+
+        Raises:
+            ValueError: when the file is broken.
+        """
         if not self._fs.exists(self._file):
             return None
         with self._fs.open(self._file, "rb") as stream:
             content = io.BytesIO(stream.read())
-        state: State = torch.load(content, map_location=device, weights_only=True)
+        try:
+            state: State = torch.load(content, map_location=device, weights_only=True)
+        # The unpickler raises nearly every type of error on damaged input.
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{self._file}: a broken checkpoint ({reason}); delete it to start anew") from None
         return state
 
     def save(self, state: State) -> None:
