@@ -66,7 +66,14 @@ def pasted(file: str, folder: Path, patch: pytest.MonkeyPatch) -> ModuleType:
 def two_steps(*, loss: str = "contrastive", encoder: str = "mlp", distance: str | None = None) -> list[float]:
     draw = np.random.Generator(np.random.Philox(0))
     media = Media(draw.integers(0, 256, (len(LABELS), 1, 12, 10), dtype=np.uint8), device=torch.device("cpu"))
-    off: dict[str, Any] = {"weight_decay": 0.0, "patience": 0, "clip": 0.0, "precision": "fp32", "seed": 0}
+    off: dict[str, Any] = {
+        "weight_decay": 0.0,
+        "keep": "best",
+        "patience": 0,
+        "clip": 0.0,
+        "precision": "fp32",
+        "seed": 0,
+    }
     fit = Fit(
         encoders.build(encoder, media.shape, 4),
         losses.build(loss, classes=CLASSES, embedding=4, distance=distance),

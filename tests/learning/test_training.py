@@ -65,6 +65,7 @@ def settings(**changes: Any) -> Settings:
         "learning_rate": 0.01,
         "weight_decay": 1e-4,
         "schedule": "constant",
+        "keep": "best",
         "patience": 0,
         "clip": 1.0,
         "precision": "fp32",
@@ -230,6 +231,12 @@ def test_it_stops_when_the_best_is_as_old_as_the_patience(
     assert len(epochs(fit)) == done
     assert fit.finished
     assert fit.progress.best_epoch == best
+
+
+def test_the_last_epoch_is_kept_where_it_is_asked_for() -> None:
+    fit = make(epochs=3, keep="last", validate=scripted(0.1, 0.2, 0.3))
+    epochs(fit)
+    assert (fit.progress.best_epoch, fit.progress.best_val_eer) == (3, 0.3)
 
 
 def test_the_weights_that_a_loss_learns_are_folded_into_the_encoder() -> None:

@@ -33,6 +33,7 @@ class Settings:
         learning_rate: the highest of the schedule.
         weight_decay: decay of the weights (decoupled for AdamW).
         schedule: a name in `SCHEDULES`.
+        keep: the weights that are kept: `best`, of the epoch with the best val EER, or `last`.
         patience: epochs since the best val EER after which training stops; 0 never stops early.
         clip: greatest norm of the gradient; 0 does not clip.
         precision: `fp32`, or `bf16` for autocast of the encoder.
@@ -45,6 +46,7 @@ class Settings:
     learning_rate: float
     weight_decay: float
     schedule: str
+    keep: str
     patience: int
     clip: float
     precision: str
@@ -211,7 +213,7 @@ class Fit:
         progress = self.progress
         progress.history.append(epoch)
         # On a tie the later epoch wins: its learning rate is lower and its margins are wider.
-        if epoch.val_eer <= progress.best_val_eer:
+        if self._settings.keep == "last" or epoch.val_eer <= progress.best_val_eer:
             progress.best_epoch, progress.best_val_eer = epoch.epoch, epoch.val_eer
             progress.best_weights = {k: v.detach().clone() for k, v in self._weights().state_dict().items()}
 

@@ -101,6 +101,7 @@ class Params(Block):
     batch_size: int = Field(ge=2)
     classes_per_batch: int = Field(ge=2)
     samples_per_class: int = Field(ge=2)
+    keep: Literal["best", "last"]
     patience: int = Field(ge=0)
     clip: float = Field(ge=0)
     precision: Literal["fp32", "bf16"]
