@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 SPLITS = ("train", "val", "test")
 CARRIED = "carried."
-"""Prefix of the manifest's columns that came with the source and are only carried along."""
+"""Prefix of the columns that came with the source and are only carried along, of the types that they have there."""
 
 
 class ArtifactError(ValueError):
@@ -60,7 +60,7 @@ class Table:
         except pa.ArrowException as error:
             raise ArtifactError(f"{self.path}: not a readable Parquet file ({error}); delete it and repro") from None
         self._check_types(table.schema)
-        return self._check_values(table.to_pandas())
+        return self._check_values(_to_pandas(table))
 
     def write(self, frame: pd.DataFrame, root: Path) -> None:
         """Check the frame and write it atomically.
@@ -195,6 +195,16 @@ class Csv:
         return frame
 
 
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return the frame; what was only carried along keeps its Arrow types, in which whole numbers may have gaps."""
+    carried = [name for name in table.column_names if name.startswith(CARRIED)]
+    own: pd.DataFrame = table.drop_columns(carried).to_pandas()
+    if not carried:
+        return own
+    others: pd.DataFrame = table.select(carried).to_pandas(types_mapper=pd.ArrowDtype)
+    return pd.concat([own, others], axis=1)
+
+
 def present(path: Path) -> Path:
     """Return `path` if it is there.
 
@@ -292,6 +302,7 @@ QUARANTINE = Table(
     "data/ingest/quarantine.parquet",
     pa.schema([(name, _STRING) for name in ("id", "class", "path", "reason")]),
     _checks({"id": _column(), "class": _column(nullable=True), "path": _column(), "reason": _column()}),
+    carried=True,
 )
 SUMMARY = Json("data/ingest/summary.json", ("source", "kind", "found", "kept", "quarantined", "splits", "shape"))
 MEDIA = File("data/ingest/media.npy")
@@ -315,8 +326,13 @@ WEIGHTS = File("models/train/encoder.safetensors")
 MODEL = Json("models/train/model.json", ("format", "kind", "encoder", "distance", "weights_sha256"))
 HISTORY = Csv(
     "models/train/history.csv",
-    ("epoch", "loss", "val_eer", "zero_loss_share", "learning_rate", "gradient_norm"),
+    ("epoch", "loss", "val_eer", "zero_loss_share", "learning_rate", "gradient_norm", "collapsed_loss"),
 )
+LAYERS = Csv(
+    "models/train/layers.csv",
+    ("epoch", "layer", "activation_mean", "activation_var", "gradient_mean", "gradient_var"),
+)
+"""What each layer does to one batch, before training (epoch 0) and after each epoch."""
 TRAIN = Json("models/train/train.json", ("train_key", "params", "epochs", "best_epoch", "best_val_eer"))
 METRICS = Json("reports/evaluate/metrics.json", ("verification", "retrieval", "oneshot"))
 ROC = Csv("reports/evaluate/roc.csv", ("far", "tar"))

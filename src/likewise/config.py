@@ -124,6 +124,9 @@ def run_stage(name: str, model: type[BlockT], run: Callable[[BlockT, Path], None
         # Run as `__main__`, the stage's own Params class is a second copy of the one that checked the file.
         run(model.model_validate(params.model_dump()), root)
     except KeyboardInterrupt:
+        # One of several processes is silent: the one that started them says it.
+        if "LOCAL_RANK" in os.environ:
+            sys.exit(130)
         sys.exit(_last_line(name, "interrupted; run the same command again to go on", 130))
     except (ValueError, OSError) as error:
         if os.environ.get("LIKEWISE_TRACEBACK"):

@@ -177,9 +177,28 @@ def test_the_users_patience_is_kept(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
 
 
-def test_epochs_are_records_of_plain_numbers() -> None:
-    frame = pd.DataFrame(HISTORY)
-    assert tracking.epochs(frame) == [{key: float(value) for key, value in row.items()} for row in HISTORY]
+def layers() -> pd.DataFrame:
+    rows = [(epoch, layer, epoch + 0.5, None) for epoch in range(4) for layer in ("a.0", "head")]
+    return pd.DataFrame(rows, columns=["epoch", "layer", "activation_var", "gradient_var"])
+
+
+def test_records_are_plain_numbers_an_epoch_with_its_layers_and_one_before_it() -> None:
+    records = tracking.records(pd.DataFrame(HISTORY), layers())
+    before = {"epoch": 0.0, "layers/activation_var/a.0": 0.5, "layers/activation_var/head": 0.5}
+    assert records[0] == before
+    for row, record in zip(HISTORY, records[1:], strict=True):
+        seen = {f"layers/activation_var/{layer}": row["epoch"] + 0.5 for layer in ("a.0", "head")}
+        assert record == {key: float(value) for key, value in row.items()} | seen
+
+
+def test_what_was_before_the_first_epoch_is_logged_once(root: Path, client: MlflowClient) -> None:
+    seen = tracking.records(pd.DataFrame(HISTORY), layers())
+    with Tracker(root, "key", params=PARAMS) as tracker:
+        for done in (2, 3, 4):
+            tracker.log_epochs(seen[:done])
+    run = only_run(client, root)
+    assert steps(client, run, "layers/activation_var/head") == [(e, e + 0.5) for e in range(4)]
+    assert steps(client, run, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
 
 
 @pytest.mark.parametrize(

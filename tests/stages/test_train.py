@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -20,14 +25,17 @@ from safetensors.torch import load_file
 from likewise import artifacts, distances
 from likewise.delivery import registry, tracking
 from likewise.delivery.model import load_trained
-from likewise.learning import encoders, feeds, initialisers, losses, miners, training
+from likewise.learning import encoders, feeds, initialisers, losses, miners, optimisation, training
 from likewise.learning.checkpoint import Checkpoints
+from likewise.learning.memory import CrossBatchMemory
 from likewise.learning.training import Epoch, Step
-from likewise.stages import progress, resume, train, train_params
+from likewise.stages import progress, resume, train, train_assembly, train_params
 from tests.projects import ROOT
 from tests.small import make, params
 
-OUTPUTS = (artifacts.WEIGHTS.path, artifacts.MODEL.path, artifacts.HISTORY.path, artifacts.TRAIN.path)
+OUTPUTS = tuple(
+    each.path for each in (artifacts.WEIGHTS, artifacts.MODEL, artifacts.HISTORY, artifacts.LAYERS, artifacts.TRAIN)
+)
 FEEDS: dict[str, dict[str, Any]] = {
     "classes": {},
     "pairs": {"feed": "pairs", "loss": "contrastive", "margin": None, "mining": None},
@@ -226,9 +234,73 @@ def test_missing_inputs_are_said(tmp_path: Path) -> None:
         train.run(params(root, "train"), root)
 
 
+def stage(root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "likewise.stages.train"]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def set_params(root: Path, *changes: tuple[str, str]) -> None:
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (root / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def test_two_processes_train_what_one_does(project: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(project, alone, symlinks=True)
+    train.run(params(alone, "train"), alone)
+    set_params(project, ("processes: 1 ", "processes: 2 "))
+    done = stage(project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line[:18] for line in done.stdout.splitlines()[:-1]] == [
+        f"train: epoch   {e}/3" for e in (1, 2, 3)
+    ]
+    ours, theirs = artifacts.HISTORY.read(project), artifacts.HISTORY.read(alone)
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3, atol=1e-4)
+    (run,) = runs(project)
+    assert (run.info.status, run.data.params["train.processes"]) == ("FINISHED", "2")
+    shared, plain = (load_file(root / artifacts.WEIGHTS.path) for root in (project, alone))
+    for name, value in plain.items():
+        torch.testing.assert_close(shared[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_another_number_of_processes_than_the_params_say_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(
+        ValueError, match=r"torchrun started 4 processes, but train\.processes is 1; make them the same"
+    ):
+        train.run(params(project, "train"), project)
+
+
+def test_compiling_without_a_compiler_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        ValueError, match="compile: PyTorch needs a C\\+\\+ compiler, and there is no no-such-compiler here"
+    ):
+        train.run(params(project, "train", compile=True), project)
+
+
+def test_what_the_params_say_reaches_the_training(project: Path) -> None:
+    block = params(
+        project, "train", encoder="conv", encoder_options={"width": 8}, memory=64, ema=0.5, warmup=1.0, accumulate=2
+    )
+    train.run(block, project)
+    encoder, _ = load_trained(project)
+    assert encoder.options["width"] == 8
+    fit = train_assembly.set_up(block, project)
+    assert isinstance(fit.loss, CrossBatchMemory)
+    assert (fit.loss.size, fit._settings.ema, fit._settings.warmup, fit._settings.accumulate) == (64, 0.5, 1.0, 2)
+
+
 def key_of(root: Path, **changes: Any) -> str:
     block = params(root, "train", **changes)
-    return resume.train_key(block.model_dump(), root / train.FEEDS[block.feed].path, root)
+    return resume.train_key(block.model_dump(), root / train_assembly.FEEDS[block.feed].path, root)
 
 
 def test_the_key_is_of_params_code_and_inputs_and_not_of_the_folder(tmp_path: Path) -> None:
@@ -280,6 +352,19 @@ def test_the_rules_are_those_of_the_losses(name: str) -> None:
     assert set(rules.feeds) == set(kind.feeds)
     assert set(rules.options) == {option for option in train_params.OPTIONS if option in taken}
     assert set(rules.distances) == set(kind.distance_names)
+    loss = losses.build(name, classes=3, embedding=4)
+    assert rules.learns == any(True for _ in loss.parameters())
+    if rules.remembers:
+        loss.check_against()
+    else:
+        with pytest.raises(ValueError, match="does not compare with past embeddings"):
+            loss.check_against()
+
+
+@pytest.mark.parametrize("name", encoders.ENCODERS)
+def test_the_options_are_those_of_the_encoders(name: str) -> None:
+    defaults = encoders._options(encoders.ENCODERS[name])
+    assert train_params.ENCODERS[name] == {option: type(value) for option, value in defaults.items()}
 
 
 CHOICES: dict[str, Mapping[str, Any]] = {
@@ -289,8 +374,8 @@ CHOICES: dict[str, Mapping[str, Any]] = {
     "distance": distances.DISTANCES,
     "loss": losses.LOSSES,
     "mining": miners.MINERS,
-    "optimizer": training.OPTIMIZERS,
-    "schedule": training.SCHEDULES,
+    "optimizer": optimisation.OPTIMIZERS,
+    "schedule": optimisation.SCHEDULES,
 }
 
 
@@ -303,7 +388,7 @@ def test_names_in_params_are_those_of_the_code(key: str) -> None:
 
 def test_every_rule_is_of_a_loss_and_every_feed_of_a_table() -> None:
     assert set(train_params.LOSSES) == set(losses.LOSSES)
-    assert set(train.FEEDS) == set(feeds.COLUMNS)
+    assert set(train_assembly.FEEDS) == set(feeds.COLUMNS)
     assert set(train_params.ANY_DISTANCE) == set(distances.DISTANCES)
     settings = set(training.Settings.__annotations__)
     assert settings <= set(train_params.Params.model_fields)
@@ -317,7 +402,7 @@ def test_every_loss_can_be_set_up_by_its_rules(name: str, tmp_path: Path) -> Non
     root = make(tmp_path / "project")
     for feed in rules.feeds:
         block = params(root, "train", loss=name, feed=feed, distance=rules.distances[0], **given)
-        fit = train.set_up(block, root)
+        fit = train_assembly.set_up(block, root)
         assert isinstance(next(fit.run()), Step)
         for option in rules.options:
             if option in ("margin", "mining", "temperature"):
@@ -337,6 +422,33 @@ def test_every_loss_can_be_set_up_by_its_rules(name: str, tmp_path: Path) -> Non
             {"loss": "proxy_nca", "distance": "cosine", "mining": None},
             r"loss proxy_nca takes no margin: set margin: null \(it takes none of these keys\)",
         ),
+        ({"loss_learning_rate": 0.1}, "loss triplet learns nothing of its own: set loss_learning_rate: null"),
+        (
+            {"loss": "supcon", "distance": "cosine", "margin": None, "mining": None, "memory": 64},
+            "loss supcon compares with no memory: set memory: 0, or take one of contrastive, ",
+        ),
+        (
+            {"loss": "contrastive", "mining": None, "feed": "pairs", "memory": 64},
+            "a memory goes with feed classes, not pairs: set memory: 0",
+        ),
+        ({"mining": "hard", "memory": 64}, "a memory goes with mining all or semihard, not hard: set memory: 0"),
+        (
+            {"encoder": "conv", "encoder_options": {"widht": 8}},
+            r"encoder conv takes no option widht; did you mean width\? \(known: width, side, norm\)",
+        ),
+        (
+            {"encoder": "conv", "encoder_options": {"width": "wide"}},
+            "encoder_options: width is 'wide', but must be a whole number",
+        ),
+        ({"encoder_options": {"norm": 3}, "encoder": "conv"}, "encoder_options: norm is 3, but must be a word"),
+        (
+            {"encoder": "conv", "encoder_options": {"norm": "batch"}, "processes": 2},
+            "batch norm would see a part of the batch only: set processes: 1, or norm: group",
+        ),
+        (
+            {"encoder": "conv", "encoder_options": {"norm": "batch"}, "accumulate": 2},
+            "batch norm would see a part of the batch only: set accumulate: 1, or norm: group",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -346,7 +458,7 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], words: st
 
 
 class TestProgress:
-    EPOCH = Epoch(2, 0.125, 0.25, 0.5, 0.003, 1.0)
+    EPOCH = Epoch(2, 0.125, 0.25, 0.5, 0.003, 1.0, 0.2)
     STEP = Step(2, 3, 10, torch.tensor(0.1), torch.tensor(0.5))
 
     def test_a_log_gets_a_line_an_epoch(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -356,6 +468,14 @@ class TestProgress:
         assert capsys.readouterr().out == (
             "train: epoch   2/12  loss 0.12500  val EER 25.000%  zero-loss  50.0%  learning rate 3.00e-03\n"
         )
+
+    def test_a_collapse_is_said_with_what_to_try(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with progress.shown(12) as show:
+            show(replace(self.EPOCH, loss=0.1995, val_eer=0.48))
+        first, second = capsys.readouterr().out.splitlines()
+        assert first.startswith("train: epoch   2/12")
+        assert second.startswith("train: the loss stands at 0.1995, what it would be if all embeddings were alike")
+        assert "try a lower train.learning_rate" in second
 
     def test_a_terminal_gets_a_bar_too(self) -> None:
         console = Console(force_terminal=True, width=100, highlight=False)

@@ -53,10 +53,10 @@ def test_a_misspelt_kind_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_the_stage_trains_with_what_the_block_says(tmp_path: Path) -> None:
-    from likewise.stages import train
+    from likewise.stages import train_assembly
 
     root = make(tmp_path / "project")
     block = params(root, "train")
     strengths = asdict(Augmentation(shift=0.1, erase=0.2))
-    fit = train.set_up(type(block).model_validate(block.model_dump() | {"augment": strengths}), root)
+    fit = train_assembly.set_up(type(block).model_validate(block.model_dump() | {"augment": strengths}), root)
     assert fit._settings.augment == Augmentation(shift=0.1, erase=0.2)

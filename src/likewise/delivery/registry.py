@@ -139,8 +139,10 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     if run is None:
         run = client.create_run(experiment, tags={tracking.KEY_TAG: key, "likewise.rebuilt": "true"})
     run_id = run.info.run_id
-    tracking.log_history(client, run_id, tracking.epochs(artifacts.HISTORY.read(root)))
-    params = [Param(k, v) for k, v in _flat_params(root).items() if k not in run.data.params]
+    seen = tracking.records(artifacts.HISTORY.read(root), artifacts.LAYERS.read(root))
+    tracking.log_history(client, run_id, seen)
+    given = tracking.flat(read_yaml(root / PARAMS_FILE))
+    params = [Param(k, str(v)) for k, v in given.items() if k not in run.data.params]
     # Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.
     now = tracking.milliseconds()
     fresh = [Metric(k, v, now, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v]
@@ -153,17 +155,6 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     if run.info.status != "FINISHED":
         client.set_terminated(run_id, "FINISHED")
     return client.get_run(run_id)
-
-
-def _flat_params(root: Path) -> dict[str, str]:
-    def walk(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-        for key, value in values.items():
-            if isinstance(value, Mapping):
-                yield from walk(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", str(value)
-
-    return dict(walk(read_yaml(root / PARAMS_FILE), ""))
 
 
 def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
@@ -218,6 +209,7 @@ def _tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
     return {
         IDENTITY_TAG: identity(root),
         tracking.KEY_TAG: artifacts.TRAIN.read(root)["train_key"],
+        tracking.WEIGHTS_TAG: artifacts.MODEL.read(root)["weights_sha256"],
         "likewise.data_hash": artifacts.sha256(root / artifacts.SAMPLES.path),
         "likewise.params_hash": hashlib.sha256(params).hexdigest(),
         "likewise.git_parent": provenance.head(root) or "none",

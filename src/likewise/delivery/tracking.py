@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from likewise.config import main_checkout
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "likewise"
 KEY_TAG = "likewise.train_key"
+WEIGHTS_TAG = "likewise.weights_sha256"
+"""Of a model's version: what `weights_sha256` is in its `model.json`."""
 
 SQLITE = "sqlite:///"
 
@@ -98,6 +100,8 @@ def log_history(client: MlflowClient, run_id: str, history: Iterable[Mapping[str
     from mlflow.entities import Metric
 
     logged = {m.step for m in client.get_metric_history(run_id, "loss")}
+    # What was seen before the first epoch has no loss, and goes with it.
+    logged |= {0} if logged else set()
     now = milliseconds()
     metrics = [
         Metric(name, float(value), now, int(epoch["epoch"]))
@@ -110,9 +114,36 @@ def log_history(client: MlflowClient, run_id: str, history: Iterable[Mapping[str
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
-def epochs(history: pd.DataFrame) -> list[dict[str, float]]:
-    """Return one record an epoch, as `log_history` takes them."""
-    return [{str(k): float(v) for k, v in row.items()} for row in history.to_dict("records")]
+def records(history: pd.DataFrame, layers: pd.DataFrame) -> list[dict[str, float]]:
+    """Return one record an epoch, as `log_history` takes them, with what each layer did in it.
+
+    Args:
+        history: one row an epoch.
+        layers: one row a layer and epoch, epoch 0 before training; its columns become
+            `layers/<column>/<layer>`, which MLflow shows as a section each.
+    """
+    found: dict[int, dict[str, float]] = {int(epoch): {"epoch": float(epoch)} for epoch in layers["epoch"].unique()}
+    for row in history.to_dict("records"):
+        found.setdefault(int(row["epoch"]), {}).update({str(k): float(v) for k, v in row.items()})
+    for column in layers.columns.drop(["epoch", "layer"]):
+        known = layers[layers[column].notna()]
+        for epoch, layer, value in zip(known["epoch"], known["layer"], known[column], strict=True):
+            found[int(epoch)][f"layers/{column}/{layer}"] = float(value)
+    return [found[epoch] for epoch in sorted(found)]
+
+
+def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return params by their names from the top of params.yaml, blocks inside blocks taken apart.
+
+    Example:
+        >>> flat({"epochs": 3, "augment": {"flip": 0.5}, "encoder_options": {}}, "train.")
+        {'train.epochs': 3, 'train.augment.flip': 0.5, 'train.encoder_options': {}}
+    """
+    parts: dict[str, Any] = {}
+    for name, value in block.items():
+        inner = isinstance(value, Mapping) and value
+        parts |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return parts
 
 
 class Tracker:

@@ -90,7 +90,50 @@ class Loss(nn.Module):
         """Return the embeddings that `distance` compares: unchanged, unless the loss learns weights for them."""
         return embeddings
 
+    def against(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        references: Tensor,
+        reference_labels: Tensor,
+        *,
+        itself: Tensor | None = None,
+    ) -> LossResult:
+        """Return the loss of anchors that are compared with references, such as past embeddings.
+
+        The references are a cross-batch memory (Wang et al.: Cross-batch memory for embedding learning, 2020),
+        which usually carries no gradient, or the embeddings of other processes.
+
+        Args:
+            embeddings: `(n, d)` anchors.
+            labels: `(n,)` their classes.
+            references: `(m, d)`.
+            reference_labels: `(m,)` their classes.
+            itself: `(n,)` the row of the references that is the anchor itself, or -1; by default none is.
+
+        Raises:
+            ValueError: on input that `measure` would refuse, and where `check_against` does.
+        """
+        self.check_against()
+        for vectors, classes in ((embeddings, labels), (references, reference_labels)):
+            check_embeddings(vectors)
+            checked_labels(classes, vectors)
+        own = torch.full_like(labels, -1) if itself is None else itself
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._against(
+                single_or_double(embeddings), labels, single_or_double(references), reference_labels, own
+            )
+
+    def check_against(self) -> None:
+        """Raise ValueError unless this loss can compare its anchors with references: only some can."""
+        raise ValueError(f"{type(self).__name__} does not compare with past embeddings; triplet and contrastive do")
+
     def _batch(self, embeddings: Tensor, labels: Tensor) -> LossResult:
+        raise NotImplementedError
+
+    def _against(
+        self, embeddings: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, itself: Tensor
+    ) -> LossResult:
         raise NotImplementedError
 
     def _pairs(self, embeddings: Tensor, tuples: PairTuples) -> LossResult:

@@ -20,6 +20,7 @@ from likewise.learning.loss_base import (
     zero_share,
 )
 from likewise.learning.row_tuples import PairTuples
+from likewise.learning.triplet_sums import classmates
 
 PAIR_REDUCTIONS = ("balanced", *REDUCTIONS)
 
@@ -67,6 +68,26 @@ class PairLoss(Loss):
 
         learnt = tuple(self.parameters())
         total, active = row_blocks.summed(block_loss, embeddings, embeddings, parameters=learnt)
+        return self._result(total, active, genuine + impostor)
+
+    def check_against(self) -> None:
+        """Accept: a pair can be made with any reference."""
+
+    def _against(
+        self, embeddings: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, itself: Tensor
+    ) -> LossResult:
+        mates = classmates(labels, reference_labels, itself)
+        genuine, impostor = mates.positives.sum(), mates.negatives.sum()
+
+        def block_loss(anchors: Tensor, whole: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            distance = row_blocks.matrix(self.distance, self.project(anchors), self.project(whole))
+            same = labels[rows, None] == reference_labels
+            other = torch.arange(len(reference_labels), device=labels.device) != itself[rows, None]
+            cost = torch.where(other, self.cost(distance, same), 0)
+            return (cost * self._weights(same, genuine, impostor)).sum(dtype=torch.float64), (cost > 0).sum()
+
+        learnt = tuple(self.parameters())
+        total, active = row_blocks.summed(block_loss, embeddings, references, parameters=learnt)
         return self._result(total, active, genuine + impostor)
 
     def _weights(self, same: Tensor, genuine: Tensor, impostor: Tensor) -> Tensor:

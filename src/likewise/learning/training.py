@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 from likewise.choices import choose
 from likewise.data.augment import Augmentation
 from likewise.data.batches import Media
+from likewise.learning import optimisation, parts
+from likewise.learning.averaging import Average
+from likewise.learning.diagnosis import Diagnosis
 from likewise.learning.encoders import Encoder
 from likewise.learning.feeds import Batch, Feed
-from likewise.learning.losses import Loss, LossResult
+from likewise.learning.losses import Loss, LossResult, PairTuples, TripletTuples
+from likewise.learning.processes import ALONE, Processes
 
 State = dict[str, Any]
-CHECK_EVERY = 20
-"""Steps between two looks at whether the loss is still finite; each look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Settings:
         precision: `fp32`, or `bf16` for autocast of the encoder.
         seed: seed of what is drawn while training.
         augment: how the samples of each batch are changed; as they are by default.
+        loss_learning_rate: the highest of the schedule for what the loss learns; none: `learning_rate`.
+        warmup: epochs over which the rate rises from nothing, besides the schedule.
+        ema: decay of the running average of the weights, which is validated and kept; 0: the weights themselves.
+        accumulate: parts that a batch is embedded in, to save memory; the gradient stays that of the whole.
+        channels_last: images as (n, height, width, channels) in memory.
+        compile: the encoder's passes through PyTorch's compiler.
     """
 
     epochs: int
@@ -52,6 +61,12 @@ class Settings:
     precision: str
     seed: int
     augment: Augmentation = field(default_factory=Augmentation)
+    loss_learning_rate: float | None = None
+    warmup: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    channels_last: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch that was finished: means over its steps, and the EER on val after it."""
+    """One epoch that was finished: means over its steps, and the EER on val after it.
+
+    `collapsed_loss` is what the loss of a fixed batch would be if its embeddings were all alike.
+    """
 
     epoch: int
     loss: float
@@ -75,6 +93,7 @@ class Epoch:
     zero_loss_share: float
     learning_rate: float
     gradient_norm: float
+    collapsed_loss: float
 
 
 @dataclass
@@ -82,6 +101,7 @@ class Progress:
     """What has been reached: everything but the weights that a checkpoint needs."""
 
     history: list[Epoch] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     best_val_eer: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -101,9 +121,10 @@ class Fit:
         media: the samples.
         validate: gives the val EER of the encoder as it stands.
         settings: how to train.
+        processes: who trains; each of several is given the same of all the above.
 
     Raises:
-        ValueError: when the optimizer or the schedule is unknown.
+        ValueError: when the optimizer or the schedule is unknown, or the decay of the average out of range.
     """
 
     def __init__(
@@ -115,15 +136,27 @@ class Fit:
         *,
         validate: Callable[[nn.Module], float],
         settings: Settings,
+        processes: Processes = ALONE,
     ) -> None:
         self.encoder, self.loss = encoder, loss
         self.progress = Progress()
         self._feed, self._media, self._validate, self._settings = feed, media, validate, settings
+        self._processes = processes
+        if settings.channels_last:
+            encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._encode = torch.compile(encoder) if settings.compile else encoder
         self._parameters = [*encoder.parameters(), *loss.parameters()]
-        self._factor = choose("schedule", settings.schedule, SCHEDULES)
-        self._optimizer = choose("optimizer", settings.optimizer, OPTIMIZERS)(
-            self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        self._factor = choose("schedule", settings.schedule, optimisation.SCHEDULES)
+        self._optimizer = optimisation.build(
+            settings.optimizer,
+            encoder,
+            loss,
+            learning_rate=settings.learning_rate,
+            loss_learning_rate=settings.loss_learning_rate,
+            weight_decay=settings.weight_decay,
         )
+        self._average = Average(self._parameters, decay=settings.ema) if settings.ema else None
+        self._diagnosis: Diagnosis | None = None
 
     @property
     def finished(self) -> bool:
@@ -137,6 +170,8 @@ class Fit:
         Raises:
             TrainingError: when the loss is no longer finite.
         """
+        if not (self.finished or self.progress.layers):
+            self._look(0)
         while not self.finished:
             yield from self._epoch(len(self.progress.history) + 1)
         self._weights().load_state_dict(self.progress.best_weights)
@@ -149,7 +184,9 @@ class Fit:
         return {
             "weights": self._weights().state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": self._average.state() if self._average else None,
             "history": [asdict(epoch) for epoch in progress.history],
+            "layers": progress.layers,
             "best_epoch": progress.best_epoch,
             "best_val_eer": progress.best_val_eer,
             "best_weights": progress.best_weights,
@@ -159,8 +196,11 @@ class Fit:
         """Take up a training where `state` was taken."""
         self._weights().load_state_dict(state["weights"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._average:
+            self._average.restore(state["average"])
         self.progress = Progress(
             history=[Epoch(**epoch) for epoch in state["history"]],
+            layers=list(state["layers"]),
             best_epoch=state["best_epoch"],
             best_val_eer=state["best_val_eer"],
             best_weights=state["best_weights"],
@@ -171,43 +211,69 @@ class Fit:
 
     def _epoch(self, number: int) -> Iterator[Step | Epoch]:
         # Dropout draws from the global generator: seeded anew each epoch, so that a resumed run draws the same.
-        torch.manual_seed(self._settings.seed * 1_000_003 + number)
+        torch.manual_seed(self._seed(number, 0))
         self.encoder.train()
         self.loss.train()
         steps, batches = self._feed.epoch(number)
         totals = torch.zeros(3, dtype=torch.float64)
         rate = 0.0
         for step, batch in enumerate(batches, start=1):
-            rate = self._set_rate((number - 1 + (step - 1) / steps) / self._settings.epochs)
-            result, norm = self._step(batch, _generator(self._settings.seed, number, step))
-            if step % CHECK_EVERY == 0 or step == steps:
-                _check_finite(result.loss, epoch=number, step=step)
+            rate = self._set_rate(number - 1 + (step - 1) / steps, per_step=1 / steps)
+            result, norm = self._step(batch, torch.Generator().manual_seed(self._seed(number, step)))
+            _check_finite(result.loss, epoch=number, step=step)
             totals += torch.stack([result.loss.detach(), result.zero_share, norm]).double().cpu()
             yield Step(number, step, steps, result.loss.detach(), result.zero_share)
-        eer = self._validate(_Projected(self.encoder, self.loss))
         loss, zero_share, norm_mean = (totals / steps).tolist()
-        epoch = Epoch(number, loss, eer, zero_share, rate, norm_mean)
-        self._keep(epoch)
-        yield epoch
+        collapsed_loss = self._look(number)
+        with self._average.in_place() if self._average else nullcontext():
+            self._keep(Epoch(number, loss, self._val_eer(), zero_share, rate, norm_mean, collapsed_loss))
+        yield self.progress.history[-1]
 
     def _step(self, batch: Batch, generator: torch.Generator) -> tuple[LossResult, Tensor]:
-        device = self._media.device
-        samples = self._settings.augment(self._media.gather(batch.rows), generator=generator)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
-            embeddings = self.encoder(samples)
-        tuples = batch.tuples.to(device) if batch.tuples else None
-        result = self.loss.measure(embeddings.float(), batch.labels.to(device), tuples)
+        device, count = self._media.device, len(batch.rows)
+        share = self._processes.share(count)
+        samples = self._settings.augment(self._media.gather(batch.rows[share]), generator=generator)
+        own, send_back = parts.embed(self._embed, samples, parts=self._settings.accumulate)
+        embeddings = self._processes.gather(own, count).requires_grad_()
         self._optimizer.zero_grad(set_to_none=True)
+        result = self.loss.measure(embeddings, batch.labels.to(device), _moved(batch.tuples, device))
         result.loss.backward()  # type: ignore[no-untyped-call]
+        if embeddings.grad is not None:
+            send_back(embeddings.grad[share])
+        self._processes.add_gradients(self.encoder.parameters())
         norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip or math.inf)
         self._optimizer.step()
+        if self._average:
+            self._average.update()
         return result, norm.detach()
 
-    def _set_rate(self, done: float) -> float:
-        rate = self._settings.learning_rate * self._factor(done)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+    def _embed(self, samples: Tensor) -> Tensor:
+        if self._settings.channels_last and samples.ndim == 4:
+            samples = samples.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(samples.device.type, torch.bfloat16, enabled=self._settings.precision == "bf16"):
+            embeddings: Tensor = self._encode(samples)
+        return embeddings.float()
+
+    def _set_rate(self, done: float, *, per_step: float) -> float:
+        factor = self._factor(done / self._settings.epochs)
+        return optimisation.set_rate(
+            self._optimizer, factor * optimisation.warm(done + per_step, self._settings.warmup)
+        )
+
+    def _look(self, epoch: int) -> float:
+        """Note what each layer does to the first batch of the first epoch; return the loss that collapse would have."""
+        if self._diagnosis is None:
+            batch, device = next(self._feed.epoch(1)[1]), self._media.device
+            tuples = _moved(batch.tuples, device)
+            self._diagnosis = Diagnosis(self._media.gather(batch.rows), batch.labels.to(device), tuples)
+        seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
+        self.progress.layers.extend(seen.layers)
+        return seen.collapsed_loss
+
+    def _val_eer(self) -> float:
+        first = self._processes.rank == 0
+        eer = self._validate(_Projected(self.encoder, self.loss)) if first else math.nan
+        return self._processes.agreed(eer, self._media.device)
 
     def _keep(self, epoch: Epoch) -> None:
         progress = self.progress
@@ -216,6 +282,11 @@ class Fit:
         if self._settings.keep == "last" or epoch.val_eer <= progress.best_val_eer:
             progress.best_epoch, progress.best_val_eer = epoch.epoch, epoch.val_eer
             progress.best_weights = {k: v.detach().clone() for k, v in self._weights().state_dict().items()}
+
+    def _seed(self, epoch: int, step: int) -> int:
+        """Return the seed of what this process draws in one step, the same in a training that is taken up again."""
+        key = (epoch, step, self._processes.rank)
+        return int(np.random.SeedSequence(self._settings.seed, spawn_key=key).generate_state(1)[0])
 
 
 class _Projected(nn.Module):
@@ -229,10 +300,8 @@ class _Projected(nn.Module):
         return self.loss.project(self.encoder(samples))
 
 
-def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """Return a CPU generator for one step, so that a resumed training draws what it would have drawn."""
-    state = np.random.SeedSequence(seed, spawn_key=(epoch, step)).generate_state(1)
-    return torch.Generator().manual_seed(int(state[0]))
+def _moved(tuples: PairTuples | TripletTuples | None, device: torch.device) -> PairTuples | TripletTuples | None:
+    return None if tuples is None else tuples.to(device)
 
 
 def _check_finite(loss: Tensor, *, epoch: int, step: int) -> None:
@@ -241,54 +310,3 @@ def _check_finite(loss: Tensor, *, epoch: int, step: int) -> None:
             f"the loss is {loss.item()} at epoch {epoch}, step {step}; try a lower train.learning_rate, "
             "train.clip: 1.0, train.normalise: true, or train.precision: fp32"
         )
-
-
-def constant(done: float) -> float:  # noqa: ARG001 - all schedules are called alike
-    """Return 1: the learning rate stays as it is, whatever share of the training is done."""
-    return 1.0
-
-
-def cosine(done: float) -> float:
-    """Return the factor of the cosine schedule when the share `done` of the training is done.
-
-    `(1 + cos(pi done)) / 2` (Loshchilov and Hutter 2017, without restarts).
-
-    Example:
-        >>> [round(cosine(done), 3) for done in (0.0, 0.5, 1.0)]
-        [1.0, 0.5, 0.0]
-    """
-    return (1 + math.cos(math.pi * done)) / 2
-
-
-def one_cycle(done: float) -> float:
-    """Return the factor of the one-cycle schedule when the share `done` of the training is done.
-
-    From 1/25 up to 1 over the first three tenths, down to nothing over the rest, both along a cosine
-    (Smith and Topin 2018).
-
-    Example:
-        >>> [round(one_cycle(done), 3) for done in (0.0, 0.3, 0.65, 1.0)]
-        [0.04, 1.0, 0.5, 0.0]
-    """
-    rise = 0.3
-    if done < rise:
-        return 1 - (1 - 1 / 25) * cosine(done / rise)
-    return cosine((done - rise) / (1 - rise))
-
-
-def _sgd(parameters: list[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True)
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": constant,
-    "cosine": cosine,
-    "one_cycle": one_cycle,
-}
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
-    "adam": torch.optim.Adam,
-    "sgd": _sgd,
-    "rmsprop": torch.optim.RMSprop,
-}

@@ -14,11 +14,8 @@ from likewise.learning.loss_base import (
     REDUCTIONS,
     Loss,
     LossResult,
-    check_embeddings,
-    checked_labels,
     not_negative,
     reduced,
-    single_or_double,
 )
 from likewise.learning.row_tuples import TripletTuples
 
@@ -59,6 +56,10 @@ class TripletLoss(Loss):
     >>> embeddings = torch.tensor([[0.0], [0.5], [0.9]])
     >>> round(TripletLoss(margin=0.2)(embeddings, torch.tensor([0, 0, 1])).item(), 4)  # 0.5 - 0.4 + 0.2
     0.3
+    >>> past = torch.tensor([[0.5], [0.9]])
+    >>> result = TripletLoss(margin=0.2).against(torch.zeros(1, 1), torch.tensor([0]), past, torch.tensor([0, 1]))
+    >>> result.loss.item(), result.candidates.item()  # 0.5 - 0.9 + 0.2 is below 0
+    (0.0, 1)
     """
 
     feeds: ClassVar[frozenset[str]] = frozenset({"triplets", "classes"})
@@ -90,43 +91,15 @@ class TripletLoss(Loss):
         """Put the generator where `get_extra_state` found it."""
         self.generator.set_state(state.cpu())
 
-    def against(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        references: Tensor,
-        reference_labels: Tensor,
-        *,
-        itself: Tensor | None = None,
-    ) -> LossResult:
-        """Return the loss of anchors whose positives and negatives are references, such as past embeddings.
-
-        The references are a cross-batch memory (Wang et al.: Cross-batch memory for embedding learning, 2020),
-        which usually carries no gradient, or the gathered batches of other processes, which do.
-
-        Args:
-            embeddings: `(n, d)` anchors.
-            labels: `(n,)` their classes.
-            references: `(m, d)`.
-            reference_labels: `(m,)` their classes.
-            itself: `(n,)` the row of the references that is the anchor itself, or -1; by default none is.
-
-        Raises:
-            ValueError: on input that `measure` would refuse, and unless the mining is `all` or `semihard`.
-
-        >>> past = torch.tensor([[0.5], [0.9]])
-        >>> result = TripletLoss(margin=0.2).against(torch.zeros(1, 1), torch.tensor([0]), past, torch.tensor([0, 1]))
-        >>> result.loss.item(), result.candidates.item()  # 0.5 - 0.9 + 0.2 is below 0
-        (0.0, 1)
-        """
+    def check_against(self) -> None:
+        """Raise ValueError unless the mining is `all` or `semihard`."""
         if self.mining not in SUMMED:
             raise ValueError(f"mining must be {' or '.join(SUMMED)} against references, and is {self.mining!r}")
-        for vectors, classes in ((embeddings, labels), (references, reference_labels)):
-            check_embeddings(vectors)
-            checked_labels(classes, vectors)
-        mates = triplet_sums.classmates(labels, reference_labels, itself)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            return self._summed(single_or_double(embeddings), single_or_double(references), mates)
+
+    def _against(
+        self, embeddings: Tensor, labels: Tensor, references: Tensor, reference_labels: Tensor, itself: Tensor
+    ) -> LossResult:
+        return self._summed(embeddings, references, triplet_sums.classmates(labels, reference_labels, itself))
 
     def _triplets(self, embeddings: Tensor, tuples: TripletTuples) -> LossResult:
         return self._listed(embeddings, tuples, torch.tensor(len(tuples), device=embeddings.device))

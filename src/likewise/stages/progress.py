@@ -9,6 +9,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from likewise.learning.diagnosis import collapsed
 from likewise.learning.training import Epoch, Step
 
 
@@ -46,3 +47,10 @@ def _print_line(record: Step | Epoch, epochs: int, console: Console) -> None:
             f"zero-loss {record.zero_loss_share:6.1%}  learning rate {record.learning_rate:.2e}",
             soft_wrap=True,
         )
+        if collapsed(record.loss, record.collapsed_loss, record.val_eer):
+            console.print(
+                f"train: the loss stands at {record.loss:.4g}, what it would be if all embeddings were alike "
+                "(collapse); try a lower train.learning_rate, train.warmup: 1, train.mining: semihard or all "
+                "instead of hard, train.normalise: true, or a larger batch",
+                soft_wrap=True,
+            )

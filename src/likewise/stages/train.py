@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from likewise import artifacts
@@ -15,36 +13,39 @@ from likewise.config import run_stage
 from likewise.stages.train_params import Params
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import nn
-
-    from likewise.data.batches import Media
-    from likewise.learning.encoders import Encoder
-    from likewise.learning.losses import Loss
+    from likewise.learning.checkpoint import Checkpoints
     from likewise.learning.training import Fit
 
 __all__ = ["Params", "run"]
 
-FEEDS = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "triplets": artifacts.TRIPLETS}
-
 
 def run(params: Params, root: Path) -> None:
-    """Write the encoder's weights, its description, the history and the train key."""
-    from likewise import runtime
-    from likewise.delivery.tracking import Tracker
-    from likewise.learning.checkpoint import Checkpoints
-    from likewise.learning.training import Epoch
-    from likewise.stages import progress, resume
+    """Write the encoder's weights, its description, the history and the train key.
 
-    block = params.model_dump()
-    key = resume.train_key(block, artifacts.present(root / FEEDS[params.feed].path), root)
-    flat = {f"train.{name}": value for name, value in block.items() if name != "augment"}
-    flat |= {f"train.augment.{name}": value for name, value in block["augment"].items()}
-    store = Checkpoints(resume.checkpoint_url(), key, lock_folder=resume.cache_folder() / "locks")
+    With several processes this one starts them and waits; the first of them writes, the others only compute.
+    """
+    from likewise import runtime
+
+    if params.processes > 1 and not runtime.launched():
+        runtime.launch("likewise.stages.train", processes=params.processes)
+        return
     runtime.set_up(threads=params.threads, seed=params.seed)
-    with store.locked(), Tracker(root, key, params=flat) as tracker:
-        fit = set_up(params, root)
+    with runtime.process_group(params.device, processes=params.processes):
+        from likewise.learning.processes import Processes
+
+        (train if Processes.joined().rank == 0 else take_part)(params, root)
+
+
+def train(params: Params, root: Path) -> None:
+    """Train, or go on where the same training was cut short; keep a checkpoint an epoch."""
+    from likewise import runtime
+    from likewise.delivery import tracking
+    from likewise.learning.training import Epoch
+    from likewise.stages import progress, train_assembly
+
+    key, store = kept(params, root)
+    with store.locked(), tracking.Tracker(root, key, params=tracking.flat(params.model_dump(), "train.")) as tracker:
+        fit = train_assembly.set_up(params, root)
         state = store.load(device=runtime.device(params.device))
         if state is not None:
             fit.restore(state)
@@ -54,95 +55,38 @@ def run(params: Params, root: Path) -> None:
                 show(record)
                 if isinstance(record, Epoch):
                     store.save(fit.state())
-                    tracker.log_epochs([asdict(epoch) for epoch in fit.progress.history])
+                    tracker.log_epochs(tracking.records(*course(fit)))
         write(fit, params, root, key=key)
         store.delete()
 
 
-def set_up(params: Params, root: Path) -> Fit:
-    """Put together the encoder, the loss, the feed and the samples."""
+def take_part(params: Params, root: Path) -> None:
+    """Compute this process's share of every batch; the first process writes what comes of it."""
     from likewise import runtime
-    from likewise.data.augment import Augmentation
-    from likewise.data.batches import Media
-    from likewise.learning import feeds, training
+    from likewise.stages import train_assembly
 
-    samples = artifacts.SAMPLES.read(root)
-    array, _ = artifacts.read_media(root)
-    media = Media(array, device=runtime.device(params.device))
-    train = samples[samples["split"] == "train"]
-    classes = pd.Index(sorted(train["class"].dropna().unique()))
-    feed = feeds.build(
-        params.feed,
-        FEEDS[params.feed].read(root),
-        pd.Index(samples["id"]),
-        classes.get_indexer(pd.Index(samples["class"])),
-        batch_size=params.batch_size,
-        classes_per_batch=params.classes_per_batch,
-        samples_per_class=params.samples_per_class,
-        seed=params.seed,
-    )
-    given = {name: getattr(params, name) for name in training.Settings.__annotations__}
-    given["augment"] = Augmentation(**params.augment.model_dump())
-    return training.Fit(
-        new_encoder(params, array, train.index.to_numpy()).to(media.device),
-        new_loss(params, classes=len(classes)).to(media.device),
-        feed,
-        media,
-        validate=validation(params, samples, media, artifacts.PAIRS["val"].read(root)),
-        settings=training.Settings(**given),
-    )
+    fit = train_assembly.set_up(params, root)
+    state = kept(params, root)[1].load(device=runtime.device(params.device))
+    if state is not None:
+        fit.restore(state)
+    for _ in fit.run():
+        pass
 
 
-def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Encoder:
-    """Return the encoder with its first weights, standardising by the samples `rows`."""
-    from likewise.data.batches import channel_statistics
-    from likewise.learning import encoders
+def kept(params: Params, root: Path) -> tuple[str, Checkpoints]:
+    """Return the train key, and where the checkpoints of this training lie."""
+    from likewise.learning.checkpoint import Checkpoints
+    from likewise.stages import resume
+    from likewise.stages.train_assembly import FEEDS
 
-    mean, std = channel_statistics(array, rows)
-    return encoders.build(
-        params.encoder,
-        array.shape[1:],
-        params.embedding,
-        normalise=params.normalise,
-        initialiser=params.initialiser,
-        mean=mean,
-        std=std,
-        seed=params.seed,
-    )
+    key = resume.train_key(params.model_dump(), artifacts.present(root / FEEDS[params.feed].path), root)
+    return key, Checkpoints(resume.checkpoint_url(), key, lock_folder=resume.cache_folder() / "locks")
 
 
-def new_loss(params: Params, *, classes: int) -> Loss:
-    """Return the loss, which draws what it draws from the seed of the block."""
-    from likewise.learning import losses
-
-    options: dict[str, Any] = {**params.options()}
-    if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
-        options["seed"] = params.seed
-    return losses.build(params.loss, classes=classes, embedding=params.embedding, distance=params.distance, **options)
-
-
-def validation(
-    params: Params, samples: pd.DataFrame, media: Media, pairs: pd.DataFrame
-) -> Callable[[nn.Module], float]:
-    """Return a function that gives an encoder's EER on the val pairs."""
-    from likewise import distances
-    from likewise.evaluation.verification import roc_from_trials
-    from likewise.learning.embedding import embed
-    from likewise.learning.feeds import rows_of
-
-    distance = distances.build(params.distance)
-    ids = pd.Index(samples["id"])
-    members = np.stack([rows_of(pairs["left"], ids), rows_of(pairs["right"], ids)])
-    rows, where = np.unique(members, return_inverse=True)
-    left, right = where.reshape(members.shape)
-    same = pairs["same"].to_numpy()
-
-    def eer(encoder: nn.Module) -> float:
-        embeddings = embed(encoder, media, rows)
-        scores = distance.score(distance.paired(embeddings[left], embeddings[right]))
-        return roc_from_trials(scores, same).eer
-
-    return eer
+def course(fit: Fit) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row an epoch, and one row a layer and epoch."""
+    history = pd.DataFrame([asdict(epoch) for epoch in fit.progress.history])
+    return history, pd.DataFrame(fit.progress.layers)
 
 
 def write(fit: Fit, params: Params, root: Path, *, key: str) -> None:
@@ -160,7 +104,9 @@ def write(fit: Fit, params: Params, root: Path, *, key: str) -> None:
         "weights_sha256": artifacts.sha256(artifacts.WEIGHTS.existing(root)),
     }
     artifacts.MODEL.write(model, root)
-    artifacts.HISTORY.write(pd.DataFrame([asdict(epoch) for epoch in fit.progress.history]), root)
+    history, layers = course(fit)
+    artifacts.HISTORY.write(history, root)
+    artifacts.LAYERS.write(layers, root)
     summary = {
         "train_key": key,
         "params": params.model_dump(),

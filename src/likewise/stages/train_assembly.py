@@ -1,0 +1,100 @@
+"""A training put together from the params and the files: encoder, loss, feed, samples, validation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from likewise import artifacts, distances, runtime
+from likewise.data.augment import Augmentation
+from likewise.data.batches import Media, channel_statistics
+from likewise.evaluation.verification import roc_from_trials
+from likewise.learning import encoders, feeds, losses, training
+from likewise.learning.embedding import embed
+from likewise.learning.memory import CrossBatchMemory
+from likewise.learning.processes import Processes
+from likewise.stages.train_params import Params
+
+FEEDS = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "triplets": artifacts.TRIPLETS}
+
+
+def set_up(params: Params, root: Path) -> training.Fit:
+    """Put together the encoder, the loss, the feed and the samples."""
+    samples = artifacts.SAMPLES.read(root)
+    array, _ = artifacts.read_media(root)
+    media = Media(array, device=runtime.device(params.device))
+    if params.compile:
+        runtime.check_compiler(media.device)
+    train = samples[samples["split"] == "train"]
+    classes = pd.Index(sorted(train["class"].dropna().unique()))
+    feed = feeds.build(
+        params.feed,
+        FEEDS[params.feed].read(root),
+        pd.Index(samples["id"]),
+        classes.get_indexer(pd.Index(samples["class"])),
+        batch_size=params.batch_size,
+        classes_per_batch=params.classes_per_batch,
+        samples_per_class=params.samples_per_class,
+        seed=params.seed,
+    )
+    given = {name: getattr(params, name) for name in training.Settings.__annotations__}
+    given["augment"] = Augmentation(**params.augment.model_dump())
+    return training.Fit(
+        new_encoder(params, array, train.index.to_numpy()).to(media.device),
+        new_loss(params, classes=len(classes)).to(media.device),
+        feed,
+        media,
+        validate=validation(params, samples, media, artifacts.PAIRS["val"].read(root)),
+        settings=training.Settings(**given),
+        processes=Processes.joined(),
+    )
+
+
+def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Encoder:
+    """Return the encoder with its first weights, standardising by the samples `rows`."""
+    mean, std = channel_statistics(array, rows)
+    return encoders.build(
+        params.encoder,
+        array.shape[1:],
+        params.embedding,
+        normalise=params.normalise,
+        initialiser=params.initialiser,
+        mean=mean,
+        std=std,
+        seed=params.seed,
+        **params.encoder_options,
+    )
+
+
+def new_loss(params: Params, *, classes: int) -> losses.Loss:
+    """Return the loss, which draws what it draws from the seed of the block."""
+    options: dict[str, Any] = {**params.options()}
+    if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
+        options["seed"] = params.seed
+    loss = losses.build(params.loss, classes=classes, embedding=params.embedding, distance=params.distance, **options)
+    return CrossBatchMemory(loss, size=params.memory, embedding=params.embedding) if params.memory else loss
+
+
+def validation(
+    params: Params, samples: pd.DataFrame, media: Media, pairs: pd.DataFrame
+) -> Callable[[nn.Module], float]:
+    """Return a function that gives an encoder's EER on the val pairs."""
+    distance = distances.build(params.distance)
+    ids = pd.Index(samples["id"])
+    members = np.stack([feeds.rows_of(pairs["left"], ids), feeds.rows_of(pairs["right"], ids)])
+    rows, where = np.unique(members, return_inverse=True)
+    left, right = where.reshape(members.shape)
+    same = pairs["same"].to_numpy()
+
+    def eer(encoder: nn.Module) -> float:
+        embeddings = embed(encoder, media, rows)
+        scores = distance.score(distance.paired(embeddings[left], embeddings[right]))
+        return roc_from_trials(scores, same).eer
+
+    return eer
