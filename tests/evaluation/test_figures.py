@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from likewise.evaluation.calibration import calibrate, choose_threshold
-from likewise.evaluation.figures import Figure, all_figures, percent, roc_table, score_histogram
+from likewise.evaluation.charts import Figure
+from likewise.evaluation.figures import all_figures, percent, roc_table, score_histogram
 from likewise.evaluation.verification import roc_from_trials
 
 Array = NDArray[Any]

@@ -140,7 +140,7 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
         run = client.create_run(experiment, tags={tracking.KEY_TAG: key, "likewise.rebuilt": "true"})
     run_id = run.info.run_id
     seen = tracking.records(artifacts.HISTORY.read(root), artifacts.LAYERS.read(root))
-    tracking.log_history(client, run_id, seen)
+    tracking.log_history(client, run_id, seen, logged=tracking.logged_epochs(client, run_id))
     given = tracking.flat(read_yaml(root / PARAMS_FILE))
     params = [Param(k, str(v)) for k, v in given.items() if k not in run.data.params]
     # Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.

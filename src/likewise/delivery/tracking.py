@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -95,13 +95,18 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
     return runs[0] if runs else None
 
 
-def log_history(client: MlflowClient, run_id: str, history: Iterable[Mapping[str, float]]) -> None:
-    """Log the epochs of `history` that the run lacks: one call, no step twice."""
+def logged_epochs(client: MlflowClient, run_id: str) -> set[int]:
+    """Return the epochs that a run has; what was seen before the first has no loss, and goes with it."""
+    logged = {metric.step for metric in client.get_metric_history(run_id, "loss")}
+    return logged | {0} if logged else logged
+
+
+def log_history(
+    client: MlflowClient, run_id: str, history: Iterable[Mapping[str, float]], *, logged: Container[int] = ()
+) -> None:
+    """Log the epochs of `history` that are not `logged`, in one call."""
     from mlflow.entities import Metric
 
-    logged = {m.step for m in client.get_metric_history(run_id, "loss")}
-    # What was seen before the first epoch has no loss, and goes with it.
-    logged |= {0} if logged else set()
     now = milliseconds()
     metrics = [
         Metric(name, float(value), now, int(epoch["epoch"]))
@@ -158,13 +163,15 @@ class Tracker:
     def __init__(self, root: Path, key: str, *, params: Mapping[str, object]) -> None:
         self._client: MlflowClient | None = None
         self._run_id = ""
+        self._logged: set[int] = set()
         self._guarded(lambda: self._start(root, key, params))
 
     def log_epochs(self, history: Iterable[Mapping[str, float]]) -> None:
         """Log the epochs that the run lacks."""
-        client = self._client
+        client, epochs = self._client, list(history)
         if client is not None:
-            self._guarded(lambda: log_history(client, self._run_id, history))
+            self._guarded(lambda: log_history(client, self._run_id, epochs, logged=self._logged))
+            self._logged |= {int(epoch["epoch"]) for epoch in epochs}
 
     def __enter__(self) -> Self:
         return self
@@ -187,6 +194,7 @@ class Tracker:
             client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
         else:
             client.update_run(run.info.run_id, status="RUNNING")
+            self._logged = logged_epochs(client, run.info.run_id)
             client.log_batch(run.info.run_id, tags=[RunTag("likewise.resumed", "true")])
         self._client, self._run_id = client, run.info.run_id
 

@@ -84,6 +84,15 @@ class Point:
 Mark = Line | Bars | Rule | Point
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading and what to see in it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
 def draw(marks: Sequence[Mark], *, x: Axis, y: Axis, alternative: str) -> str:
     """Return one chart as an `<svg>` element; `alternative` says in words what it shows."""
     parts = [*_grid(x, y), *(_DRAW[type(mark)](mark, x, y) for mark in marks), *_key(marks)]
@@ -108,6 +117,15 @@ def round_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
     return [float(f"{number * step:.12g}") for number in np.arange(first, max(last, first + 1) + 1)]
+
+
+def rate(share: float) -> str:
+    """Return a share as it is written at an axis.
+
+    >>> rate(0.05)
+    '5 %'
+    """
+    return f"{share * 100:.3g} %"
 
 
 def _grid(x: Axis, y: Axis) -> list[str]:

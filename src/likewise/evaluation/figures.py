@@ -1,13 +1,12 @@
 """Which charts the report shows, and the plain tables behind them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from likewise.evaluation import charts
+from likewise.evaluation import charts, courses
 from likewise.evaluation.calibration import Calibration, Threshold, reliability
+from likewise.evaluation.charts import Figure
 from likewise.evaluation.checks import Values, as_trials, as_vector
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.verification import roc_from_trials
@@ -19,21 +18,13 @@ DET = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its heading and what to see in it."""
-
-    title: str
-    caption: str
-    svg: str
-
-
 def all_figures(
     scores: Values,
     same: Values,
     *,
     threshold: Threshold,
     history: pd.DataFrame,
+    layers: pd.DataFrame | None = None,
     calibration: Calibration | None = None,
 ) -> list[Figure]:
     """Return the figures of an evaluation, in the order of the page."""
@@ -43,7 +34,7 @@ def all_figures(
         figures.append(_det(roc, threshold))
     if calibration is not None:
         figures.append(_reliability(scores, same, calibration))
-    return [*figures, *_history(history)]
+    return [*figures, *courses.training_figures(history, layers)]
 
 
 def roc_table(roc: Roc, *, points: int = 500) -> pd.DataFrame:
@@ -79,8 +70,8 @@ def percent(share: float | None) -> str:
 def _roc(roc: Roc, threshold: Threshold) -> Figure:
     least = 10.0 ** np.floor(np.log10(min(roc.least_far, 0.01)) + 1e-9)
     ticks = [float(f"{least * 10**power:.6g}") for power in range(round(-np.log10(least)) + 1)]
-    x = charts.Axis("false accepts", ticks, [_rate(tick) for tick in ticks], np.log10)
-    y = charts.Axis("true accepts", RATES, [_rate(tick) for tick in RATES])
+    x = charts.Axis("false accepts", ticks, [charts.rate(tick) for tick in ticks], np.log10)
+    y = charts.Axis("true accepts", RATES, [charts.rate(tick) for tick in RATES])
     vertex = roc.vertex(threshold.value)
     point = charts.Point(float(roc.far[vertex]), float(roc.tar[vertex]), "threshold")
     alternative = (
@@ -107,7 +98,7 @@ def _scores(scores: Values, same: Values, threshold: Threshold) -> Figure:
         f"Histogram of the scores of genuine and impostor pairs from {edges[0]:.3g} to {edges[-1]:.3g}, "
         f"with the threshold at {threshold.value:.4g}."
     )
-    y = charts.Axis("share of the pairs", tops, [_rate(top) for top in tops])
+    y = charts.Axis("share of the pairs", tops, [charts.rate(top) for top in tops])
     return Figure(
         "Scores",
         "The less the two heaps overlap, the better; what lies on the wrong side of the line is an error.",
@@ -118,7 +109,7 @@ def _scores(scores: Values, same: Values, threshold: Threshold) -> Figure:
 def _det(roc: Roc, threshold: Threshold) -> Figure:
     from scipy.special import ndtri
 
-    names = [_rate(tick) for tick in DET]
+    names = [charts.rate(tick) for tick in DET]
     x, y = (charts.Axis(label, DET, names, ndtri) for label in ("false accepts", "false rejects"))
     seen, vertex = (roc.far <= DET[-1]) & (roc.frr <= DET[-1]), roc.vertex(threshold.value)
     marks: list[charts.Mark] = [
@@ -141,7 +132,7 @@ def _det(roc: Roc, threshold: Threshold) -> Figure:
 
 def _reliability(scores: Values, same: Values, calibration: Calibration) -> Figure:
     table = reliability(calibration.probability(as_vector(scores, name="scores")), same)
-    names = [_rate(tick) for tick in RATES]
+    names = [charts.rate(tick) for tick in RATES]
     marks = [charts.Line([0, 1], [0, 1], "thin"), charts.Line(table["probability"], table["genuine"], "one dots")]
     pairs = zip(table["probability"], table["genuine"], strict=True)
     return Figure(
@@ -153,32 +144,7 @@ def _reliability(scores: Values, same: Values, calibration: Calibration) -> Figu
             x=charts.Axis("probability of the same class", RATES, names),
             y=charts.Axis("share that is genuine", RATES, names),
             alternative="Line chart of the share genuine over the probability given: "
-            + ", ".join(f"{_rate(given)} is {_rate(true)}" for given, true in pairs),
-        ),
-    )
-
-
-def _history(history: pd.DataFrame) -> list[Figure]:
-    """Return the course over the epochs of each known column that holds at least two values."""
-    return [_course(history, column) for column in COURSES if column in history and history[column].notna().sum() > 1]
-
-
-def _course(history: pd.DataFrame, column: str) -> Figure:
-    title, label, caption, is_share = COURSES[column]
-    known = history.loc[history[column].notna(), ["epoch", column]]
-    epochs, values = known["epoch"].to_numpy(np.float64), known[column].to_numpy(np.float64)
-    tops = charts.round_ticks(min(0.0, values.min()), values.max())
-    write = _rate if is_share else (lambda value: f"{value:.4g}")
-    best = int(np.argmin(values))
-    return Figure(
-        title,
-        caption,
-        charts.draw(
-            [charts.Line(epochs, values, "one")],
-            x=charts.Axis("epoch", charts.round_ticks(epochs.min(), epochs.max())),
-            y=charts.Axis(label, tops, [write(top) for top in tops]),
-            alternative=f"Line chart of {label} over {len(known)} epochs, from {write(values[0])} to "
-            f"{write(values[-1])}, lowest in epoch {epochs[best]:.0f} with {write(values[best])}.",
+            + ", ".join(f"{charts.rate(given)} is {charts.rate(true)}" for given, true in pairs),
         ),
     )
 
@@ -194,25 +160,3 @@ def _thinned(roc: Roc, points: int) -> NDArray[np.intp]:
     way = np.cumsum(np.append(0.0, np.diff(roc.far) + np.diff(roc.tar)))
     wanted = np.searchsorted(way, np.linspace(0, way[-1], points))
     return np.unique(np.minimum(wanted, way.size - 1))
-
-
-def _rate(share: float) -> str:
-    return f"{share * 100:.3g} %"
-
-
-# Title, axis and caption of each column of the history that has a chart, and whether it is a share.
-COURSES = {
-    "loss": ("Training loss", "loss", "The mean loss of each epoch.", False),
-    "val_eer": (
-        "Equal error rate on val",
-        "equal error rate",
-        "What training stops by: it is measured on samples that are not trained on.",
-        True,
-    ),
-    "zero_loss_share": (
-        "Examples that teach nothing",
-        "share with zero loss",
-        "The share of pairs or triplets whose loss was nought; near 100 % nothing is left to learn from them.",
-        True,
-    ),
-}

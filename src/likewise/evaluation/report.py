@@ -80,6 +80,7 @@ class ReportData:
         same: (trials,) 1 for genuine, 0 for impostor.
         threshold: chosen on another split.
         history: one row an epoch, with columns such as loss and val_eer.
+        layers: one row a layer and epoch, with what it did to one batch.
         false_accepts: the impostor trials with the highest scores, see `hardest`.
         false_rejects: the genuine trials with the lowest scores.
         params: what the run was asked to do, nested by block.
@@ -98,6 +99,7 @@ class ReportData:
     false_rejects: Sequence[Example]
     params: Mapping[str, Any]
     summary: Mapping[str, Any]
+    layers: pd.DataFrame | None = None
     calibration: Calibration | None = None
 
 
@@ -140,6 +142,7 @@ def render(data: ReportData) -> str:
         data.same,
         threshold=data.threshold,
         history=data.history,
+        layers=data.layers,
         calibration=data.calibration,
     )
     return environment.get_template("report.html").render(

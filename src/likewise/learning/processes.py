@@ -42,7 +42,7 @@ class Processes:
         """
         if count < self.size:
             raise ValueError(
-                f"a batch of {count} samples cannot be shared by {self.size} processes; use larger batches"
+                f"a batch of {count} samples cannot be shared by {self.size} processes; use another train.batch_size"
             )
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 

@@ -83,6 +83,7 @@ def run(params: Params, root: Path) -> None:
         same=test.same,
         threshold=threshold,
         history=artifacts.HISTORY.read(root),
+        layers=artifacts.LAYERS.read(root),
         **hardest(params, samples, test, root),
         params=artifacts.TRAIN.read(root),
         summary=artifacts.SUMMARY.read(root),
@@ -158,7 +159,9 @@ def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], dis
     from likewise.evaluation import oneshot, retrieval
 
     names = labels.to_numpy(dtype=str)
-    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=KS)
+    # Of fewer samples some cut-offs cannot be measured.
+    known = [k for k in KS if k < len(names)]
+    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=known)
     with named("evaluate.ways"):
         tasks = oneshot.evaluate(
             embeddings,
@@ -172,7 +175,7 @@ def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], dis
     low, high = tasks.interval
     return {
         "retrieval": {
-            **{f"recall_at_{k}": nearest.recall[k] for k in KS},
+            **{f"recall_at_{k}": nearest.recall.get(k) for k in KS},
             "map_at_r": nearest.map_at_r,
             "queries": nearest.queries,
             "excluded": nearest.excluded,
