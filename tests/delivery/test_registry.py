@@ -112,6 +112,7 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
     tags = found.tags
     assert tags["likewise.identity"] == registry.identity(root)
     assert tags["likewise.train_key"] == artifacts.TRAIN.read(root)["train_key"]
+    assert tags["likewise.weights_sha256"] == artifacts.sha256(root / artifacts.WEIGHTS.path)
     assert tags["likewise.data_hash"] == artifacts.sha256(root / artifacts.SAMPLES.path)
     assert len(tags["likewise.params_hash"]) == 64
     assert tags["likewise.git_parent"] == "none"

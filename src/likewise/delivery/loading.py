@@ -24,8 +24,8 @@ def load(source: str | Path = "models:/likewise@champion") -> Model:
     return Model.from_folder(download(str(source)))
 
 
-def download(address: str) -> Path:
-    """Return the local folder with the files of the model at `address` in the registry.
+def download(address: str, root: Path | None = None) -> Path:
+    """Return the local folder with the files of the model at `address` in the registry of a project (default: here).
 
     Raises:
         ModelError: when there is no such model, or the registry cannot be reached.
@@ -33,16 +33,20 @@ def download(address: str) -> Path:
     import mlflow
 
     try:
-        with tracking.in_use(_registry(address)):
+        with tracking.in_use(registry_of(address, root)):
             return Path(mlflow.artifacts.download_artifacts(address)) / MODEL_FOLDER
     except tracking.failures() as error:
         raise ModelError(f"{address}: {tracking.reason(error)}; `make repro` makes and registers a model") from None
 
 
-def _registry(address: str) -> str:
-    """Return where the registry is; MLflow would make an empty one where there is none."""
+def registry_of(address: str, root: Path | None = None) -> str:
+    """Return where the registry of a project (default: here) is; MLflow would make an empty one where there is none.
+
+    Raises:
+        ModelError: when there is none, or nothing says where it is; names the `address` that was to be found in it.
+    """
     try:
-        uri = tracking.tracking_uri(project_root())
+        uri = tracking.tracking_uri(root or project_root())
     except ConfigError:
         uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:

@@ -1,41 +1,126 @@
-"""triplets: triplets of the training samples, drawn from all there are without listing them."""
+"""triplets: triplets of the training samples, drawn without listing them: from all there are, or from the hard ones."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from likewise import artifacts
 from likewise.config import Block, run_stage
-from likewise.tuples import triplets
+from likewise.tuples.hard import HardTriplets
+from likewise.tuples.triplets import Triplets, draw_triplets
+
+Array = np.ndarray[Any, Any]
+Drawn = tuple[Array, Array, Array]
+
+PCA = "pca"
 
 
 class Params(Block):
     """The `triplets` block of params.yaml."""
 
-    strategy: Literal["uniform"]
+    strategy: Literal["uniform", "hard"]
+    reference: str | None
+    nearest: int | None = Field(ge=1)
     count: int = Field(ge=1)
     seed: int = Field(ge=0)
+
+    @field_validator("reference")
+    @classmethod
+    def _known(cls, reference: str | None) -> str | None:
+        if reference not in (None, PCA) and not re.fullmatch("[0-9a-f]{64}", str(reference)):
+            raise ValueError(
+                f"given the text {reference!r}; allowed: {PCA}, or the weights_sha256 of a registered model "
+                "(64 digits 0-9 and a-f)"
+            )
+        return reference
+
+    @model_validator(mode="after")
+    def _fits(self) -> Params:
+        for key, example in (("reference", PCA), ("nearest", 10)):
+            given = getattr(self, key) is not None
+            if given and self.strategy == "uniform":
+                raise ValueError(f"strategy uniform takes no {key}: set {key}: null")
+            if not given and self.strategy == "hard":
+                raise ValueError(f"strategy hard needs {key}, such as {key}: {example}")
+        return self
 
 
 def run(params: Params, root: Path) -> None:
     """Write the triplets of train."""
     samples = artifacts.SAMPLES.read(root).dropna(subset=["class"]).sort_values("id")
     members = samples[samples["split"] == "train"]
-    labels = members["class"].to_numpy(dtype=str)
-    try:
-        drawn = triplets.draw_triplets(labels, params.count, seed=params.seed)
-    except ValueError as error:
-        raise ValueError(f"triplets.count: {error}") from None
+    drawn, what = STRATEGIES[params.strategy](params, members, root)
     ids = members["id"].to_numpy()
     names = ("anchor", "positive", "negative")
     frame = pd.DataFrame({name: ids[rows] for name, rows in zip(names, drawn, strict=True)})
     artifacts.TRIPLETS.write(frame, root)
-    print(f"triplets: {len(frame):,} of {triplets.Triplets(labels).count:,} triplets", flush=True)
+    print(f"triplets: {len(frame):,} of {what}", flush=True)
 
+
+def uniform(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:  # noqa: ARG001
+    """Draw from all triplets."""
+    labels = members["class"].to_numpy(dtype=str)
+    with named("count"):
+        drawn = draw_triplets(labels, params.count, seed=params.seed)
+    return drawn, f"{Triplets(labels).count:,} triplets"
+
+
+def hard(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:
+    """Draw from the triplets whose negative is among the anchor's nearest of another class."""
+    media, _ = artifacts.read_media(root)
+    with named("reference"):
+        reference = refer(str(params.reference), media, members.index.to_numpy(dtype=np.int64), root)
+    with named("strategy"):
+        triplets = HardTriplets(members["class"].to_numpy(dtype=str), reference, nearest=params.nearest or 0)
+    with named("count"):
+        drawn = triplets.draw(params.count, seed=params.seed)
+    share = triplets.nearer_share(*drawn)
+    return drawn, f"{triplets.count:,} hard triplets; in {share:.1%} the negative is nearer than the positive"
+
+
+def refer(reference: str, media: Array, rows: Array, root: Path) -> Array:
+    """Return what distances are taken of (rows, d): principal components, or embeddings by a registered model."""
+    if reference == PCA:
+        from likewise.data.projection import principal_components
+
+        return principal_components(media, rows)
+    return embeddings(reference, media, rows, root)
+
+
+def embeddings(digest: str, media: Array, rows: Array, root: Path) -> Array:
+    """Return the embeddings by a model; where it compares by cosine, of length 1: Euclidean distances then agree."""
+    import torch
+
+    from likewise import runtime
+    from likewise.data.batches import Media
+    from likewise.delivery.weights import load_by_weights
+    from likewise.learning.embedding import embed
+
+    # The number of threads decides the last bits, and with them which samples are nearest.
+    runtime.set_up(threads=1)
+    encoder, distance = load_by_weights(digest, root)
+    found = embed(encoder, Media(media, device=torch.device("cpu")), rows)
+    return (torch.nn.functional.normalize(found) if distance == "cosine" else found).numpy()
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Put the key of params.yaml before what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"triplets.{key}: {error}") from None
+
+
+STRATEGIES = {"uniform": uniform, "hard": hard}
 
 if __name__ == "__main__":
     run_stage("triplets", Params, run)

@@ -138,7 +138,6 @@ def draw_triplets(
         return triplets.draw(count, generator=generator)
     if count > triplets.count:
         raise ValueError(
-            f"{count} distinct triplets were asked for, but these labels have {triplets.count}: ask for fewer, "
-            "or allow repeats with distinct=False."
+            f"{count} distinct triplets were asked for, but these labels have {triplets.count}: ask for fewer."
         )
     return triplets[distinct_ranks(triplets.count, count, generator)]
