@@ -37,5 +37,10 @@ types: setup
 ui: setup  ## browse runs, models and the registry on http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri "$$(likewise where tracking)" --port 5000
 
-bench: setup  ## run every benchmark, peers in the same run; figures go to benchmarks/results/
-	@for script in benchmarks/[a-z]*_*.py; do python -m "benchmarks.$$(basename $$script .py)" || exit 1; done
+BENCHMARKS := $(filter-out %/__init__.py %/timing.py %/table.py, $(wildcard benchmarks/*.py))
+
+bench: setup  ## run every benchmark, peers in the same run: benchmarks/results/ and docs/benchmarks.md
+	@for script in $(BENCHMARKS); do \
+	  OMP_WAIT_POLICY=PASSIVE python -m "benchmarks.$$(basename $$script .py)" || exit 1; \
+	done
+	@python -m benchmarks.table

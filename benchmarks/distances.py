@@ -49,17 +49,31 @@ def errors(width: int) -> list[dict[str, float]]:
     return found
 
 
-def times(x: Tensor, repeats: int) -> list[dict[str, Any]]:
-    """Return ours against both of torch's ways, forward and both ways."""
-    ours: Matrix = Euclidean().pairwise
-    found = []
-    for name in PEERS:
-        theirs = peer(name)
-        forward = partial(ours, x), partial(theirs, x)
-        both = partial(both_ways, ours, x), partial(both_ways, theirs, x)
-        found.append(timing.compare(f"{name}, forward", *forward, repeats=repeats))
-        found.append(timing.compare(f"{name}, forward and backward", *both, repeats=repeats))
-    return found
+def call_of(name: str, both: bool, samples: int, width: int) -> Callable[[], object]:
+    """Return a call that makes the matrix of random unit vectors, and its gradient too if both ways are wanted."""
+    matrix = peer(name) if name in PEERS else Euclidean().pairwise
+    x = torch.nn.functional.normalize(torch.randn(samples, width, generator=torch.Generator().manual_seed(0)))
+    return partial(both_ways if both else _forward, matrix, x)
+
+
+def _forward(matrix: Matrix, x: Tensor) -> Tensor:
+    return matrix(x)
+
+
+def memory(name: str, both: bool, samples: int, width: int) -> int:
+    """Return by how much one call raises this process's memory, in bytes."""
+    torch.set_num_threads(1)
+    call_of(name, both, 16, width)()
+    return timing.resident_peak(call_of(name, both, samples, width))
+
+
+def line(name: str, both: bool, samples: int, width: int, repeats: int) -> dict[str, Any]:
+    """Return ours against one of torch's ways."""
+    ours, theirs = (call_of(side, both, samples, width) for side in ("ours", name))
+    work = f"Euclidean distance matrix, n = {samples}, {'forward and backward' if both else 'forward'}"
+    found = timing.compare(work, f"torch.cdist by {name}", ours, theirs, repeats=repeats)
+    sides = [timing.fresh(memory, side, both, samples, width) for side in ("ours", name)]
+    return found | {"ours_bytes": sides[0], "peer_bytes": sides[1]}
 
 
 def main() -> None:
@@ -67,18 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time and check the Euclidean distance matrix.")
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    shape = (asked.samples, asked.width)
-    x = torch.nn.functional.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-    rows, accuracy = times(x, asked.repeats), errors(asked.width)
-    for row in rows:
-        print(f"{row['name']}: ours {row['ours']['median_s']:.3f} s, peer {row['peer']['median_s']:.3f} s")
+    lines = [line(name, both, asked.samples, asked.width, asked.repeats) for name in PEERS for both in (False, True)]
+    accuracy = errors(asked.width)
     for error in accuracy:
         print(error)
-    about = {"samples": asked.samples, "width": asked.width, "threads": 1, "machine": timing.machine("torch")}
-    timing.write("distances", {**about, "against": rows, "largest_relative_error": accuracy})
+    about = timing.machine("likewise", "torch")
+    timing.write("distances", lines, machine=about, threads=1, width=asked.width, largest_relative_error=accuracy)
 
 
 if __name__ == "__main__":

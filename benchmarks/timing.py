@@ -1,4 +1,9 @@
-"""Time ours against a peer in one run: warm-up, interleaved repeats, median and spread, peak memory, JSON."""
+"""Time ours against a peer in one run: warm-up, interleaved repeats, median and spread, peak memory, JSON.
+
+A result is a list of lines, each some work done by us and by a named peer. A line has `work` and `peer_name`; what
+`compare` measured, unless a side failed; and `ours_bytes` and `peer_bytes` where memory was measured. `peer_failed`
+says why a peer failed, `items` how many things a call deals with where they are counted.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,9 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +55,19 @@ def traced_peak(call: Callable[[], object]) -> int:
     return peak - before
 
 
+def traced_held(call: Callable[[], object]) -> int:
+    """Return how many bytes of Python's and NumPy's the result of a call keeps."""
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    result = call()
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    del result
+    return held
+
+
 def resident_peak(call: Callable[[], object]) -> int:
     """Return by how many bytes the process's resident memory rose at most during a call (Linux).
 
@@ -65,8 +85,23 @@ def _status_bytes(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
 
 
+def fresh(work: Callable[..., Any], *arguments: Any, prepare: Callable[[], None] | None = None) -> Any:
+    """Return what a call returns in a new process, which calls `prepare` first.
+
+    All three must be found by name in a module.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as pool:
+        return pool.submit(work, *arguments).result()
+
+
 def compare(
-    name: str, ours: Callable[[], object], peer: Callable[[], object], *, repeats: int = 7, warmup: int = 1
+    work: str,
+    peer_name: str,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
 ) -> dict[str, Any]:
     """Time two calls that do the same work, turn about, and say how many times faster ours is.
 
@@ -80,8 +115,8 @@ def compare(
     mine, theirs = [turn[0] for turn in turns], [turn[1] for turn in turns]
     ratios = [their / my for my, their in turns]
     return {
-        "name": name,
-        "repeats": repeats,
+        "work": work,
+        "peer_name": peer_name,
         "ours": summary(mine),
         "peer": summary(theirs),
         "ratio": round(statistics.median(theirs) / statistics.median(mine), 3),
@@ -107,9 +142,33 @@ def _processor() -> str:
     return f"{len(models)} x {models[0]}" if models else platform.machine()
 
 
-def write(name: str, result: dict[str, Any]) -> Path:
-    """Write a result to `benchmarks/results/<name>.json` and return where."""
+def describe(line: dict[str, Any]) -> str:
+    """Say in a line of text what a line holds."""
+    said = f"{line['work']} against {line['peer_name']}:"
+    if "ours" in line:
+        ours, peer = line["ours"]["median_s"], line["peer"]["median_s"]
+        spread = f"{line['ratio_min']:.2f} to {line['ratio_max']:.2f}"
+        said += f" {ours:.3f} s and {peer:.3f} s, ratio {line['ratio']:.2f} ({spread})"
+    if line.get("ours_bytes") is not None:
+        sides = [line["ours_bytes"], line.get("peer_bytes")]
+        said += ", " + " and ".join("?" if side is None else f"{side / 1e6:.1f} MB" for side in sides)
+    return f"{said}, the peer failed: {line['peer_failed']}" if "peer_failed" in line else said
+
+
+def write(name: str, lines: list[dict[str, Any]], *, machine: dict[str, Any], threads: int, **details: Any) -> Path:
+    """Print the lines, write them to `benchmarks/results/<name>.json` and return where.
+
+    Args:
+        name: of the benchmark, its module's.
+        lines: what was measured.
+        machine: what `machine` returned.
+        threads: of PyTorch, on both sides.
+        **details: what else the benchmark found.
+    """
+    for line in lines:
+        print(describe(line), flush=True)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
+    result = {"machine": machine, "threads": threads, **details, "lines": lines}
     path.write_text(json.dumps(result, indent=2) + "\n")
     return path

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from likewise.learning import losses
 
 WIDTH = 128
 MARGIN = 0.2
+PEER = "pytorch-metric-learning "
 CEILING = 8 * 2**30
 """The most memory that a peer may take beyond what its process holds at the start, in bytes."""
 
@@ -45,6 +44,11 @@ class Case:
     rows: int
     per_class: int
     repeats: int = 5
+
+    @property
+    def work(self) -> str:
+        """What is done, and on how much."""
+        return f"{self.ours}, n = {self.rows}, {self.per_class} a class"
 
 
 def matrix(x: Tensor, _: Tensor) -> Tensor:
@@ -68,12 +72,12 @@ def contenders() -> dict[str, Scalar]:
         "NT-Xent": losses.NTXentLoss(temperature=0.1),
         "SupCon": losses.SupConLoss(temperature=0.1),
         "multi-similarity": losses.MultiSimilarityLoss(epsilon=None),
-        "distance matrix": matrix,
+        "our distance matrix": matrix,
         "torch.cdist": cdist,
-        "peer TripletMarginLoss": peer_losses.TripletMarginLoss(margin=MARGIN, distance=plain),
-        "peer NTXentLoss": peer_losses.NTXentLoss(temperature=0.1),
-        "peer SupConLoss": peer_losses.SupConLoss(temperature=0.1),
-        "peer MultiSimilarityLoss": peer_losses.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
+        PEER + "TripletMarginLoss": peer_losses.TripletMarginLoss(margin=MARGIN, distance=plain),
+        PEER + "NTXentLoss": peer_losses.NTXentLoss(temperature=0.1),
+        PEER + "SupConLoss": peer_losses.SupConLoss(temperature=0.1),
+        PEER + "MultiSimilarityLoss": peer_losses.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
     }
 
 
@@ -103,7 +107,7 @@ def one_step(name: str, rows: int, per_class: int) -> Callable[[], float]:
 def times(case: Case) -> dict[str, Any]:
     """Time a case's two sides turn about, in this process."""
     ours, peer = (one_step(name, case.rows, case.per_class) for name in (case.ours, case.peer))
-    return timing.compare(f"{case.ours} n={case.rows} k={case.per_class}", ours, peer, repeats=case.repeats)
+    return timing.compare(case.work, case.peer, ours, peer, repeats=case.repeats)
 
 
 def memory(name: str, rows: int, per_class: int) -> int:
@@ -111,15 +115,6 @@ def memory(name: str, rows: int, per_class: int) -> int:
     one_step(name, 16, 4)()
     call = one_step(name, rows, per_class)
     return timing.resident_peak(call)
-
-
-def fresh(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a call returns in a new process, or in words why it failed."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=prepare) as pool:
-        try:
-            return pool.submit(work, *arguments).result()
-        except (RuntimeError, MemoryError) as problem:
-            return f"failed: {type(problem).__name__}: {str(problem).strip().splitlines()[0][:160]}"
 
 
 def prepare() -> None:
@@ -130,47 +125,42 @@ def prepare() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-CASES = [
-    Case("all triplets", "peer TripletMarginLoss", rows=1024, per_class=4),
-    Case("all triplets", "peer TripletMarginLoss", rows=4096, per_class=32),
-    Case("all triplets", "distance matrix", rows=4096, per_class=32),
-    Case("all triplets", "torch.cdist", rows=4096, per_class=32),
-    Case("semi-hard", "distance matrix", rows=4096, per_class=32),
-    Case("semi-hard", "torch.cdist", rows=4096, per_class=32),
-    Case("nearest semi-hard", "distance matrix", rows=4096, per_class=32),
-    Case("hard", "distance matrix", rows=4096, per_class=32),
-    Case("hard", "torch.cdist", rows=4096, per_class=32),
-    Case("NT-Xent", "peer NTXentLoss", rows=1024, per_class=4),
-    Case("NT-Xent", "peer NTXentLoss", rows=128, per_class=4),
-    Case("SupCon", "peer SupConLoss", rows=1024, per_class=4),
-    Case("multi-similarity", "peer MultiSimilarityLoss", rows=1024, per_class=4),
-]
-
-
 def run(case: Case) -> dict[str, Any]:
     """Measure a case's memory side by side, then, where the peer can run at all, its times."""
-    ours = fresh(memory, case.ours, case.rows, case.per_class)
-    peer = fresh(memory, case.peer, case.rows, case.per_class)
-    line = {"name": f"{case.ours} n={case.rows} k={case.per_class}", "peer_name": case.peer}
-    line |= {"ours_bytes": ours, "peer_bytes": peer}
-    if isinstance(peer, str):
-        return line
-    measured: dict[str, Any] = fresh(times, case)
-    prices = {"in_peer_times": round(measured["ours"]["median_s"] / measured["peer"]["median_s"], 4)}
-    return line | measured | prices | {"memory_ratio": round(peer / max(1, ours), 1)}
+    line: dict[str, Any] = {"work": case.work, "peer_name": case.peer}
+    line["ours_bytes"] = timing.fresh(memory, case.ours, case.rows, case.per_class, prepare=prepare)
+    try:
+        line["peer_bytes"] = timing.fresh(memory, case.peer, case.rows, case.per_class, prepare=prepare)
+    except (RuntimeError, MemoryError) as problem:
+        why = str(problem).strip().split("DefaultCPUAllocator: ")[-1].split(".")[0]
+        return line | {"peer_failed": f"within {CEILING / 2**30:.0f} GB: {why}"}
+    measured: dict[str, Any] = timing.fresh(times, case, prepare=prepare)
+    return measured | line
 
 
 def main() -> None:
-    """Measure every case, print a line each and write them all."""
-    lines = []
-    for case in CASES:
-        line = run(case)
-        lines.append(line)
-        seconds = [line[side]["median_s"] if side in line else None for side in ("ours", "peer")]
-        print(line["name"], "against", line["peer_name"], seconds, line["ours_bytes"], line["peer_bytes"], flush=True)
+    """Measure every case, print a line each and write `benchmarks/results/triplet_losses.json`."""
+    lines = [run(case) for case in CASES]
     about = timing.machine("likewise", "torch", "pytorch-metric-learning")
-    about["threads"] = 1
-    timing.write("triplet_losses", {"machine": about, "ceiling_bytes": CEILING, "lines": lines})
+    timing.write("triplet_losses", lines, machine=about, threads=1, ceiling_bytes=CEILING)
+
+
+CASES = [
+    Case("all triplets", PEER + "TripletMarginLoss", rows=1024, per_class=4, repeats=5),
+    Case("all triplets", PEER + "TripletMarginLoss", rows=4096, per_class=32),
+    Case("all triplets", "our distance matrix", rows=4096, per_class=32),
+    Case("all triplets", "torch.cdist", rows=4096, per_class=32),
+    Case("semi-hard", "our distance matrix", rows=4096, per_class=32),
+    Case("semi-hard", "torch.cdist", rows=4096, per_class=32),
+    Case("nearest semi-hard", "our distance matrix", rows=4096, per_class=32),
+    Case("nearest semi-hard", "torch.cdist", rows=4096, per_class=32),
+    Case("hard", "our distance matrix", rows=4096, per_class=32),
+    Case("hard", "torch.cdist", rows=4096, per_class=32),
+    Case("NT-Xent", PEER + "NTXentLoss", rows=1024, per_class=4),
+    Case("NT-Xent", PEER + "NTXentLoss", rows=128, per_class=4, repeats=15),
+    Case("SupCon", PEER + "SupConLoss", rows=1024, per_class=4, repeats=15),
+    Case("multi-similarity", PEER + "MultiSimilarityLoss", rows=1024, per_class=4, repeats=15),
+]
 
 
 if __name__ == "__main__":

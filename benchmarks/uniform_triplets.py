@@ -23,6 +23,7 @@ from likewise.tuples.triplets import Triplets
 Labels = npt.NDArray[np.int64]
 Draw = Callable[[], object]
 SAMPLES = 60_000
+CLASSES = (10, 10_000)
 # Anchor, positive and negative, 8 bytes each.
 RESULT_BYTES = 24
 
@@ -70,8 +71,8 @@ def _offsets(
     return positive, negative
 
 
-def measure(classes: int, count: int, repeats: int) -> dict[str, Any]:
-    """Return the times and peak memory of ours and both peers for 60,000 samples in equal classes."""
+def measure(classes: int, count: int, repeats: int) -> list[dict[str, Any]]:
+    """Return a line against each peer, on 60,000 samples in equal classes; memory is without the result itself."""
     labels = np.repeat(np.arange(classes), SAMPLES // classes)
     triplets = Triplets(labels)
     ours_generator, peer_generator = np.random.default_rng(0), np.random.default_rng(0)
@@ -79,43 +80,43 @@ def measure(classes: int, count: int, repeats: int) -> dict[str, Any]:
     def ours() -> object:
         return triplets.draw(count, generator=ours_generator)
 
-    peers = {peer.__name__: peer(labels, count, peer_generator) for peer in (by_anchor, by_class)}
+    def beyond(draw: Draw) -> int:
+        return timing.traced_peak(draw) - RESULT_BYTES * count
+
+    work, ours_bytes = f"{count:,} uniform triplets, {classes:,} classes", beyond(ours)
+    lines = []
+    for pick in (by_anchor, by_class):
+        peer = pick(labels, count, peer_generator)
+        line = timing.compare(work, f"NumPy, {pick.__name__.replace('_', ' ')}", ours, peer, repeats=repeats)
+        lines.append(line | {"ours_bytes": ours_bytes, "peer_bytes": beyond(peer)})
+    return lines
+
+
+def held(classes: int, samples: int) -> int:
+    """Return how many bytes the numbered triplets of that many samples in equal classes keep, their labels apart."""
+    labels = np.repeat(np.arange(classes), samples // classes)
+    return timing.traced_held(lambda: Triplets(labels))
+
+
+def bookkeeping(classes: int) -> dict[str, Any]:
+    """Return a line that holds what is kept for 600,000 samples against what is kept for 60,000."""
     return {
-        "classes": classes,
-        "result_bytes": RESULT_BYTES * count,
-        "build_peak_bytes": timing.traced_peak(lambda: Triplets(labels)),
-        "peak_bytes": {name: timing.traced_peak(call) for name, call in {"ours": ours, **peers}.items()},
-        "against": [timing.compare(name, ours, peer, repeats=repeats) for name, peer in peers.items()],
+        "work": f"what numbered triplets keep, {10 * SAMPLES:,} samples, {classes:,} classes",
+        "peer_name": f"the same for {SAMPLES:,} samples",
+        "ours_bytes": held(classes, 10 * SAMPLES),
+        "peer_bytes": held(classes, SAMPLES),
     }
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Return the results as a Markdown table."""
-    lines = [
-        "| classes | peer | ours, s | peer, s | ratio (turns) | ours beyond the result, MB | peer, MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        extra = {name: (peak - result["result_bytes"]) / 1e6 for name, peak in result["peak_bytes"].items()}
-        lines += [
-            f"| {result['classes']} | {row['name']} | {row['ours']['median_s']:.2f} | {row['peer']['median_s']:.2f} "
-            f"| {row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f}) "
-            f"| {extra['ours']:.1f} | {extra[row['name']]:.0f} |"
-            for row in result["against"]
-        ]
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Measure, print the table and write `benchmarks/results/uniform_triplets.json`."""
+    """Measure, print the lines and write `benchmarks/results/uniform_triplets.json`."""
     parser = argparse.ArgumentParser(description="Time uniform triplets against NumPy draws of the same.")
     parser.add_argument("--count", type=int, default=10_000_000)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
-    results = [measure(classes, asked.count, asked.repeats) for classes in (10, 10_000)]
-    result = {"count": asked.count, "samples": SAMPLES, "machine": timing.machine("numpy"), "results": results}
-    print(table(results))
-    print(f"written to results/{timing.write('uniform_triplets', result).name}")
+    lines = [line for classes in CLASSES for line in measure(classes, asked.count, asked.repeats)]
+    lines += [bookkeeping(classes) for classes in CLASSES]
+    timing.write("uniform_triplets", lines, machine=timing.machine("likewise", "numpy"), threads=1, samples=SAMPLES)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The exact ROC over all pairs, against scikit-learn's `roc_curve` on all scores and against the matrix product alone.
 
 python -m benchmarks.verification
-python -m benchmarks.verification --samples 50000 --repeats 1 --alone
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from benchmarks import timing
 from likewise import distances
 from likewise.evaluation.verification import roc_all_pairs
 
-DIMENSIONS = 128
+DIMENSIONS, THREADS = 128, 2
 EACH = 20
 ROWS = 1000
+PRODUCT, SKLEARN = "the matrix product alone", "scikit-learn roc_curve on all scores"
+# A float32 score and a Boolean.
+SCORE_BYTES = 5
 
 
 def embeddings(samples: int) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
@@ -59,46 +62,55 @@ def largest_difference(samples: int) -> float:
     return max(abs(found["auc"] - float(roc_auc_score(same, scores))), abs(found["min_dcf"] - cost))
 
 
+def call_of(name: str, samples: int) -> Callable[[], object]:
+    """Return a call that does the work of one side; scikit-learn is handed the scores."""
+    matrix, labels = embeddings(samples)
+    if name == SKLEARN:
+        scores, same = all_scores(matrix, labels)
+        return lambda: roc_curve(same, scores)
+    return (lambda: ours(matrix, labels)) if name == "ours" else (lambda: product(matrix))
+
+
+def memory(name: str, samples: int) -> int:
+    """Return by how much one call raises this process's memory, in bytes, the scores that it is handed included."""
+    torch.set_num_threads(THREADS)
+    call_of(name, 1000)()
+    handed = samples * (samples - 1) // 2 * SCORE_BYTES if name == SKLEARN else 0
+    return timing.resident_peak(call_of(name, samples)) + handed
+
+
+def line(peer_name: str, samples: int, repeats: int) -> dict[str, Any]:
+    """Return ours against a peer; a peer that takes long is timed without a warm-up."""
+    held = [timing.fresh(memory, name, samples) for name in ("ours", peer_name)]
+    mine, peer = (call_of(name, samples) for name in ("ours", peer_name))
+    work = f"exact ROC over all pairs, {samples:,} samples"
+    found = timing.compare(work, peer_name, mine, peer, repeats=repeats, warmup=int(repeats > 1))
+    return found | {"ours_bytes": held[0], "peer_bytes": held[1]}
+
+
 def main() -> None:
     """Measure, print the figures and write `benchmarks/results/verification.json`."""
     parser = argparse.ArgumentParser(description="Time the exact ROC over all pairs.")
     parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--large", type=int, default=50_000, help="samples of the line that tells memory only")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--alone", action="store_true", help="leave scikit-learn out, whose scores need much memory")
     asked = parser.parse_args()
-    matrix, labels = embeddings(asked.samples)
-    ours(*embeddings(1000))
-    result: dict[str, Any] = {
-        "samples": asked.samples,
-        "dimensions": DIMENSIONS,
-        "threads": torch.get_num_threads(),
-        "machine": timing.machine("numpy", "scikit-learn", "torch"),
-        "peak_bytes": timing.resident_peak(lambda: ours(matrix, labels)),
-        "figures": ours(matrix, labels),
-        "largest_difference_from_scikit_learn": largest_difference(2000),
-        "product": timing.compare(
-            "matrix product", lambda: ours(matrix, labels), lambda: product(matrix), repeats=asked.repeats
-        ),
-    }
-    if not asked.alone:
-        scores, same = all_scores(matrix, labels)
-        result["roc_curve"] = timing.compare(
-            "scikit-learn roc_curve",
-            lambda: ours(matrix, labels),
-            lambda: roc_curve(same, scores),
-            repeats=asked.repeats,
-            warmup=0,
-        )
-    for name in ("product", "roc_curve"):
-        if name in result:
-            row = result[name]
-            print(
-                f"{row['name']}: ours {row['ours']['median_s']:.2f} s, it {row['peer']['median_s']:.2f} s, "
-                f"ratio {row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
-            )
-    print(f"peak {result['peak_bytes'] / 1e6:.0f} MB; off by {result['largest_difference_from_scikit_learn']:.1e}")
-    name = "verification" if asked.samples == 10_000 else f"verification_{asked.samples}"
-    print(f"written to results/{timing.write(name, result).name}")
+    torch.set_num_threads(THREADS)
+    lines = [line(PRODUCT, asked.samples, asked.repeats), line(SKLEARN, asked.samples, 1)]
+    memories = [timing.fresh(memory, "ours", samples) for samples in (asked.large, asked.samples)]
+    lines.append(
+        {
+            "work": f"exact ROC over all pairs, {asked.large:,} samples",
+            "peer_name": f"the same for {asked.samples:,} samples",
+            "ours_bytes": memories[0],
+            "peer_bytes": memories[1],
+        }
+    )
+    off = largest_difference(2000)
+    print(f"at most {off:.1e} from scikit-learn's AUC and minDCF")
+    about = timing.machine("likewise", "numpy", "scikit-learn", "torch")
+    details = {"dimensions": DIMENSIONS, "largest_difference_from_scikit_learn": off}
+    timing.write("verification", lines, machine=about, threads=THREADS, **details)
 
 
 if __name__ == "__main__":

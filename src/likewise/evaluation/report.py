@@ -51,12 +51,14 @@ class Side:
     Attributes:
         id: the sample's id.
         label: its class.
-        picture: (channels, height, width) grey or colour; None for samples that are not pictures.
+        picture: (channels, height, width) grey or colour; None for samples that have none.
+        words: the sample itself, where it is a text.
     """
 
     id: str
     label: str
     picture: Pixels | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ from likewise.distances import Distance
 # Numbers in a block of rows: 4 MB in float32. A batch of up to 1,024 is one block.
 BLOCK_ELEMENTS = 2**20
 
+# A distance matrix of up to so many blocks is worth having whole where a batch is compared with itself: symmetric, it
+# takes half the products of its blocks. That is a batch of 4,096, at 64 MB a matrix.
+WHOLE_BLOCKS = 16
+
 # From (b, d) anchors, all (m, d) references and which rows the anchors are, to the block's sum, a scalar, and
 # to counts, any tensor of whole numbers. With one block only, the references may be the very same tensor.
 BlockLoss = Callable[[Tensor, Tensor, slice], tuple[Tensor, Tensor]]
@@ -30,6 +34,7 @@ def summed(
     *,
     parameters: tuple[Tensor, ...] = (),
     elements: int | None = None,
+    symmetric: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of a block loss and of its counts over all anchors; the first is differentiable, once.
 
@@ -39,6 +44,7 @@ def summed(
         references: `(m, d)`, the anchors themselves where a batch is compared with itself.
         parameters: the leaf tensors that `block_loss` uses besides and that want a gradient.
         elements: how many numbers a block has, about; by default `BLOCK_ELEMENTS`.
+        symmetric: whether a batch compared with itself is one block of up to `WHOLE_BLOCKS` times that.
 
     >>> def inner(part: Tensor, whole: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
     ...     return (part @ whole.T).sum(), torch.tensor(part.shape[0] * whole.shape[0])
@@ -47,7 +53,9 @@ def summed(
     (tensor(9., grad_fn=<_SummedBackward>), tensor(4))
     """
     blocks = block_rows(len(anchors), len(references), elements)
-    at_once = anchors is references and len(blocks) == 1
+    at_once = anchors is references and 0 < len(blocks) <= (WHOLE_BLOCKS if symmetric else 1)
+    if at_once:
+        blocks = [slice(0, len(anchors))]
     total, counts = _Summed.apply(  # type: ignore[no-untyped-call]
         block_loss, blocks, anchors, None if at_once else references, *parameters
     )

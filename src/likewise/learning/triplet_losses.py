@@ -133,6 +133,6 @@ class TripletLoss(Loss):
             distances = row_blocks.matrix(self.distance, part, whole)
             return matrix_sum(distances, mates[rows], margin=self.margin)
 
-        total, active = row_blocks.summed(block_loss, anchors, references)
+        total, active = row_blocks.summed(block_loss, anchors, references, symmetric=True)
         candidates = triplet_sums.triplet_count(mates)
         return reduced(total, active=active, candidates=candidates, reduction=self.reduction)

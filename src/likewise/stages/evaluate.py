@@ -193,12 +193,14 @@ def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], dis
 def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -> dict[str, list[Example]]:
     """Return the impostor and genuine trials that look most like the other kind, with their pictures."""
     from likewise.evaluation import report
+    from likewise.evaluation.portraits import portrait
 
     media, _ = artifacts.read_media(root)
+    kind = artifacts.SUMMARY.read(root)["kind"]
 
     def side(place: int) -> Side:
         sample = samples.iloc[place]
-        return report.Side(sample["id"], str(sample["class"]), np.asarray(media[sample["row"]]))
+        return report.Side(sample["id"], str(sample["class"]), *portrait(kind, np.asarray(media[sample["row"]])))
 
     def examples(places: Array) -> list[Example]:
         sides = ((side(trials.left[place]), side(trials.right[place]), float(trials.scores[place])) for place in places)
