@@ -20,6 +20,7 @@ import torch
 
 from likewise import artifacts
 from likewise.config import Block, load_params
+from likewise.data import kinds
 from likewise.delivery.registry import Registered
 from likewise.tuples.pairs import draw_pairs
 from likewise.tuples.triplets import draw_triplets
@@ -104,10 +105,12 @@ def write_samples(root: Path) -> None:
             "source": "digits",
             "kind": "image",
             "shape": [1, SIDE, SIDE],
+            "preprocessing": kinds.build("image", height=SIDE, width=SIDE, channels=1).describe(),
             "found": len(frame),
             "kept": len(frame),
             "quarantined": {},
             "splits": splits,
+            "checks": {"constant": {"mode": "warn", "count": 0, "examples": []}},
         },
         root,
     )

@@ -235,9 +235,14 @@ def sha256(*paths: Path) -> str:
         files = sorted(p for p in present(top).rglob("*") if p.is_file()) if top.is_dir() else [present(top)]
         for file in files:
             digest.update(f"{file.relative_to(top).as_posix()}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as `sha256sum` gives it."""
+    with present(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_media(root: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -304,7 +309,10 @@ QUARANTINE = Table(
     _checks({"id": _column(), "class": _column(nullable=True), "path": _column(), "reason": _column()}),
     carried=True,
 )
-SUMMARY = Json("data/ingest/summary.json", ("source", "kind", "found", "kept", "quarantined", "splits", "shape"))
+SUMMARY = Json(
+    "data/ingest/summary.json",
+    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing"),
+)
 MEDIA = File("data/ingest/media.npy")
 OFFSETS = File("data/ingest/offsets.npy")
 CLASSES = Table(
@@ -323,7 +331,7 @@ TRIPLETS = Table(
     ),
 )
 WEIGHTS = File("models/train/encoder.safetensors")
-MODEL = Json("models/train/model.json", ("format", "kind", "encoder", "distance", "weights_sha256"))
+MODEL = Json("models/train/model.json", ("format", "preprocessing", "encoder", "distance", "weights_sha256"))
 HISTORY = Csv(
     "models/train/history.csv",
     ("epoch", "loss", "val_eer", "zero_loss_share", "learning_rate", "gradient_norm", "collapsed_loss"),

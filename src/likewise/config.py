@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -187,11 +187,17 @@ def _allowed(given: object, context: Mapping[str, Any]) -> str:
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
-        inner = model.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        annotation = model.model_fields[part].annotation
+        # A block that may be null is a union.
+        blocks = [each for each in (annotation, *get_args(annotation)) if _is_model(each)]
+        if not blocks:
             return []
-        model = inner
+        model = blocks[0]
     return list(model.model_fields)
+
+
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _show(value: object) -> str:

@@ -34,7 +34,7 @@ def set_up(*, threads: int, seed: int = 0) -> None:
     # The same switch as `use_deterministic_algorithms(True)`, which imports the compiler first: two seconds a stage.
     torch.set_deterministic_debug_mode("error")
     # That mode fills all new memory with NaN, a twentieth of a training step, though everything is written before read.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def device(name: str = "auto") -> torch.device:

@@ -64,7 +64,8 @@ def test_idx_gives_images_labels_and_the_split_it_declares(tmp_path: Path) -> No
     source = open_idx(mnist(tmp_path))
     assert [raw.id for raw in source] == [f"test/0000{n}" for n in range(3)] + [f"train/0000{n}" for n in range(4)]
     by_id = {raw.id: raw for raw in source}
-    assert by_id["test/00002"].given == "test"
+    assert source.carried is not None
+    assert source.carried.to_pydict() == {"split": ["test"] * 3 + ["train"] * 4}
     assert by_id["test/00002"].path == "t10k-images-idx3-ubyte#2"
     assert by_id["train/00003"].label == "1"
     np.testing.assert_array_equal(source.read(by_id["test/00002"]), noise(2, height=6, width=5))
@@ -79,7 +80,7 @@ def test_idx_may_be_gzipped_or_named_with_a_dot(tmp_path: Path) -> None:
         put(tmp_path / "other" / other, content if number % 2 else gzip.compress(content))
     other_source = open_idx(tmp_path / "other")
     for left, right in zip(plain, other_source, strict=True):
-        assert (left.id, left.label, left.given) == (right.id, right.label, right.given)
+        assert (left.id, left.label) == (right.id, right.label)
         np.testing.assert_array_equal(plain.read(left), other_source.read(right))
 
 
@@ -142,6 +143,7 @@ def test_a_sample_of_another_source_is_not_read(tmp_path: Path) -> None:
 def test_real_mnist() -> None:
     source = open_idx(real("mnist"))
     assert len(source) == 70_000
-    assert Counter(raw.given for raw in source) == {"train": 60_000, "test": 10_000}
-    assert Counter(raw.label for raw in source if raw.given == "test")["1"] == 1135
+    assert source.carried is not None
+    assert Counter(source.carried["split"].to_pylist()) == {"train": 60_000, "test": 10_000}
+    assert Counter(raw.label for raw in source if raw.id.startswith("test/"))["1"] == 1135
     assert np.asarray(source.read(source.raws[0])).shape == (28, 28)

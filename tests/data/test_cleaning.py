@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.data.cleaning import duplicates, refuse_small_classes
+from likewise.data.cleaning import duplicates, small_classes
 from likewise.data.raw import Raw
 
 
@@ -49,26 +49,44 @@ def test_as_when_every_pair_is_compared(drawn: list[tuple[str | None, str | None
 
 
 def test_two_usable_samples_a_class_are_enough() -> None:
-    refuse_small_classes(raws("a", "a", "b", "b", "b", None), [None, None, None, "bad", None, "no class folder"])
+    samples = raws("a", "a", "b", "b", "b", None)
+    assert small_classes(samples, [None, None, None, "bad", None, "no class folder"]) == {}
+
+
+def test_smaller_classes_are_left_out_unless_refused() -> None:
+    samples = raws("a", "a", "a", "b", "b", "c", "c", "c", "d")
+    reasons = [None, None, None, None, None, None, None, "bad", "bad"]
+    assert small_classes(samples, reasons, refuse=False) == {}
+    assert small_classes(samples, reasons, least=3, refuse=False) == dict.fromkeys(
+        [3, 4, 5, 6], "class too small: 2 usable, 3 needed"
+    )
+    with pytest.raises(
+        ValueError, match=r"^3 of 4 classes have fewer than 3 usable samples: b \(2 of 2\), c \(2 of 3\), d"
+    ):
+        small_classes(samples, reasons, least=3)
+    with pytest.raises(
+        ValueError, match=r"^none of the 9 samples found can be used: all 4 classes have fewer than 4 usable samples"
+    ):
+        small_classes(samples, reasons, least=4, refuse=False)
 
 
 def test_small_classes_are_named_with_what_was_found_and_rejected() -> None:
     samples = raws("a", "a", "b", "c", "c")
     with pytest.raises(ValueError, match="2 of 3 classes") as caught:
-        refuse_small_classes(samples, [None, None, None, "empty file", None])
+        small_classes(samples, [None, None, None, "empty file", None])
     assert str(caught.value) == (
-        "2 of 3 classes have fewer than two usable samples, so no pair can be made: b (1 of 1), c (1 of 2); "
-        "add samples or take these classes out (1 rejected: c/3: empty file)"
+        "2 of 3 classes have fewer than 2 usable samples: b (1 of 1), c (1 of 2); add samples, take these classes out, "
+        "or have them left out (ingest.checks.small_classes: warn) (1 rejected: c/3: empty file)"
     )
 
 
 def test_only_five_small_classes_are_listed() -> None:
     with pytest.raises(ValueError, match=r"e \(1 of 1\) and 2 more; add samples"):
-        refuse_small_classes(raws(*"abcdefg"), [None] * 7)
+        small_classes(raws(*"abcdefg"), [None] * 7)
 
 
 def test_nothing_usable_says_why() -> None:
     with pytest.raises(
         ValueError, match=r"^none of the 4 samples found can be used: a/0: bad; a/1: bad; b/2: bad; \.\.\.$"
     ):
-        refuse_small_classes(raws("a", "a", "b", "b"), ["bad"] * 4)
+        small_classes(raws("a", "a", "b", "b"), ["bad"] * 4)

@@ -1,8 +1,10 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from likewise.data.images import ImageSpec, decode
@@ -53,7 +55,7 @@ def test_totals_add_up_and_every_rejection_has_its_reason(messy: Path, tmp_path:
 def test_rows_of_the_media_are_the_samples_in_the_order_of_their_ids(messy: Path, tmp_path: Path) -> None:
     samples = taken(messy, tmp_path / "media.npy").samples
     media = np.load(tmp_path / "media.npy", mmap_mode="r")
-    assert list(samples.columns) == ["id", "class", "group", "given", "path", "hash"]
+    assert list(samples.columns) == ["id", "class", "group", "path", "hash"]
     assert samples["id"].is_monotonic_increasing
     assert samples.index.equals(pd.RangeIndex(len(samples)))
     assert media.shape == (len(samples), *SPEC.shape)
@@ -62,7 +64,6 @@ def test_rows_of_the_media_are_the_samples_in_the_order_of_their_ids(messy: Path
         assert sample["class"] == sample["id"].split("/")[0]
         assert sample["hash"] == hashlib.sha256(content).hexdigest()
         np.testing.assert_array_equal(media[row], decode(content, SPEC))
-    assert samples["given"].isna().all()
     assert set(samples.dtypes.astype(str)) == {"str"}
 
 
@@ -75,7 +76,7 @@ def test_workers_and_packing_change_no_byte(messy: Path, tmp_path: Path, kind: s
     elif kind.startswith("tar"):
         tarred(messy, packed, mode=f"w:{kind.partition('.')[2]}", below="top/")
     result = taken(messy if kind == "folder" else packed, tmp_path / "media.npy", workers=3)
-    columns = ["id", "class", "group", "given", "hash"]
+    columns = ["id", "class", "group", "hash"]
     pd.testing.assert_frame_equal(result.samples[columns], plain.samples[columns])
     pd.testing.assert_frame_equal(result.quarantine.drop(columns="path"), plain.quarantine.drop(columns="path"))
     assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
@@ -96,9 +97,40 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data", each=1)
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(ValueError, match="3 of 3 classes have fewer than two usable samples"):
+    with pytest.raises(ValueError, match="3 of 3 classes have fewer than 2 usable samples"):
         taken(root, out / "media.npy")
     assert list(out.iterdir()) == []
+
+
+def test_small_classes_are_left_out_where_they_are_not_refused(messy: Path, tmp_path: Path) -> None:
+    put(messy / "d" / "0.png", encoded(noise(1, height=20)))
+    for number in range(3):
+        put(messy / "e" / f"{number}.png", encoded(noise(number + 40, height=20)))
+    result = ingest(
+        open_source("folder", messy), SPEC, media_path=tmp_path / "media.npy", min_class=4, refuse_small=False
+    )
+    assert result.found == 127 == len(result.samples) + len(result.quarantine)
+    assert set(result.samples["class"]) == {"a", "b", "c"}
+    left_out = dict(zip(result.quarantine["id"], result.quarantine["reason"], strict=True))
+    assert left_out == REASONS | {
+        "d/0.png": "class too small: 1 usable, 4 needed",
+        **{f"e/{number}.png": "class too small: 3 usable, 4 needed" for number in range(3)},
+    }
+    assert len(np.load(tmp_path / "media.npy")) == len(result.samples)
+
+
+def test_what_the_source_carries_goes_with_each_sample_of_its_type(messy: Path, tmp_path: Path) -> None:
+    source = open_source("folder", messy)
+    numbers = pa.array([None if row % 7 == 0 else row for row in range(len(source))], pa.int16())
+    carrying = replace(source, carried=pa.table({"id": numbers, "boxes": [[row] for row in range(len(source))]}))
+    result = ingest(carrying, SPEC, media_path=tmp_path / "media.npy")
+    places = {raw.id: row for row, raw in enumerate(source)}
+    for frame in (result.samples, result.quarantine):
+        assert list(frame.columns[-2:]) == ["carried.id", "carried.boxes"]
+        rows = [places[name] for name in frame["id"]]
+        assert str(frame["carried.id"].dtype) == "int16[pyarrow]"
+        assert frame["carried.id"].fillna(-1).tolist() == [-1 if row % 7 == 0 else row for row in rows]
+        assert [list(boxes) for boxes in frame["carried.boxes"]] == [[row] for row in rows]
 
 
 def test_min_side_and_progress(messy: Path, tmp_path: Path) -> None:
@@ -114,7 +146,7 @@ def test_min_side_and_progress(messy: Path, tmp_path: Path) -> None:
     assert calls == [(done, 123) for done in range(1, 124)]
 
 
-def test_group_and_given_are_carried(tmp_path: Path) -> None:
+def test_the_group_is_carried(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data", classes=["Greek/alpha", "Greek/beta", "plain"])
     samples = taken(root, tmp_path / "media.npy").samples
     assert set(samples["group"][samples["class"] != "plain"]) == {"Greek"}

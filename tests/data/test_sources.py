@@ -10,7 +10,7 @@ from tests.data.pictures import class_folders, encoded, noise, put
 
 
 def test_the_sources_are_known_by_name() -> None:
-    assert list(SOURCES) == ["digits", "folder", "idx"]
+    assert list(SOURCES) == ["digits", "folder", "idx", "manifest", "parquet"]
     with pytest.raises(ValueError, match=r"^unknown source 'floder'; known: folder, "):
         open_source("floder", "data/raw")
 
@@ -33,7 +33,7 @@ def test_an_empty_source_is_refused(tmp_path: Path) -> None:
     put(tmp_path / ".gitignore", b"*")
     put(tmp_path / "README.md", b"nothing here yet")
     (tmp_path / "a").mkdir()
-    with pytest.raises(ValueError, match=r"the source 'folder' at .* is empty: no file in it is a sample"):
+    with pytest.raises(ValueError, match=r"the source 'folder' at .* is empty: nothing in it is a sample"):
         open_source("folder", str(tmp_path))
 
 

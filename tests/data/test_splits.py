@@ -11,20 +11,20 @@ from likewise.data import splits
 from likewise.data.splits import assign, refuse_leaks
 
 
-def frame(classes: Sequence[str | None], given_: Sequence[str | None] | None = None) -> pd.DataFrame:
+def frame(classes: Sequence[str | None]) -> pd.DataFrame:
     ids = [f"{name}/{number:05d}" for number, name in enumerate(classes)]
     return pd.DataFrame(
         {
             "id": ids,
             "class": pd.array(list(classes), dtype="str"),
-            "given": pd.array(list(given_ or [None] * len(ids)), dtype="str"),
             "hash": [hashlib.sha256(name.encode()).hexdigest() for name in ids],
         }
     )
 
 
 def many(classes: int = 60, each: int = 4) -> pd.DataFrame:
-    return frame([f"c{number:03d}" for number in range(classes) for _ in range(each)])
+    samples = frame([f"c{number:03d}" for number in range(classes) for _ in range(each)])
+    return samples.assign(group=[f"writer {number // 2 % 60}" for number in range(len(samples))])
 
 
 def oracle(identity: str, *, val: float, test: float, fold: int = 0, seed: int = 0) -> str:
@@ -34,13 +34,13 @@ def oracle(identity: str, *, val: float, test: float, fold: int = 0, seed: int =
     return "test" if turned < share else "val" if turned < share + Fraction(str(val)) else "train"
 
 
-@pytest.mark.parametrize("by", ["class", "sample"])
+@pytest.mark.parametrize("by", ["class", "group", "sample"])
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_it_is_the_formula(by: str, fold: int, seed: int) -> None:
     samples = many()
     result = assign(samples, by=by, val=0.15, test=0.2, fold=fold, seed=seed)
-    identities = samples["class" if by == "class" else "id"]
+    identities = samples["id" if by == "sample" else by]
     assert result.tolist() == [oracle(name, val=0.15, test=0.2, fold=fold, seed=seed) for name in identities]
     assert result.name == "split"
     assert result.dtype == "str"
@@ -56,12 +56,13 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 
 
 @settings(max_examples=40)
-@given(st.lists(names, min_size=1, max_size=30), st.lists(names, max_size=30), st.sampled_from(["class", "sample"]))
+@given(st.lists(names, min_size=1, max_size=30), st.lists(names, max_size=30), st.sampled_from(splits.HASHED))
 def test_added_samples_never_move_a_sample(old: list[str], new: list[str], by: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splits, "_refuse_too_small", lambda *args, **options: None)
-        before = frame(old)
-        after = pd.concat([frame([*old, *new]).iloc[len(old) :], before])
+        every = frame([*old, *new]).assign(group=[name[0] for name in [*old, *new]])
+        before = every.iloc[: len(old)]
+        after = pd.concat([every.iloc[len(old) :], before])
         assume(before["id"].is_unique)
         assert assign(after, by=by, val=0.3, test=0.3)[len(new) :].tolist() == (
             assign(before, by=by, val=0.3, test=0.3).tolist()
@@ -79,9 +80,9 @@ def test_the_order_of_rows_does_not_matter(random: "st.random.Random") -> None: 
 
 
 @pytest.mark.parametrize(("test", "folds"), [(0.2, 5), (0.25, 4), (0.1, 10), (0.333, 3), (1 / 3, 3), (0.5, 2)])
-@pytest.mark.parametrize("by", ["class", "sample"])
+@pytest.mark.parametrize("by", splits.HASHED)
 def test_folds_partition_the_identities(test: float, folds: int, by: str) -> None:
-    samples = many(400, 2)
+    samples = many(400, 2).assign(group=[f"g{number // 3}" for number in range(800)])
     tested = [assign(samples, by=by, val=0.2, test=test, fold=fold) == "test" for fold in range(folds)]
     assert (pd.concat(tested, axis=1).sum(axis=1) == 1).all()
     with pytest.raises(ValueError, match=f"makes folds 0 to {folds - 1}$"):
@@ -131,9 +132,9 @@ def test_folds_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"ingest\.split\.fold is -1: .* makes folds 0 to 4"):
         assign(many(), by="class", val=0.2, test=0.2, fold=-1)
     with pytest.raises(
-        ValueError, match="fold is 1: there are folds only of a split by class or sample, not by source"
+        ValueError, match="fold is 1: there are folds only of a split by class, group, sample, not by column"
     ):
-        assign(many(), by="source", val=0.2, test=0.2, fold=1)
+        assign(many(), by="column", val=0.2, test=0.2, fold=1)
 
 
 def test_an_unknown_way_is_refused() -> None:
@@ -173,36 +174,65 @@ def test_the_refusal_of_a_small_test_counts_and_says_which_key_to_change() -> No
     )
 
 
-def source(val_given: bool = False) -> pd.DataFrame:
-    given_ = ["test" if number % 5 == 0 else "train" for number in range(400)]
+def test_by_group_no_group_is_on_both_sides() -> None:
+    samples = many()
+    result = assign(samples, by="group", val=0.2, test=0.2)
+    assert (result.groupby(samples["group"]).nunique() == 1).all()
+    assert (result.groupby(samples["class"]).nunique() > 1).any()
+
+
+def test_by_group_every_sample_needs_one() -> None:
+    samples = many()
+    samples.loc[[3, 8], "group"] = None
+    with pytest.raises(
+        ValueError, match=r"^2 of 240 samples have no group \(c000/00003, c002/00008\): .*ingest\.columns\.group"
+    ):
+        assign(samples, by="group", val=0.2, test=0.2)
+    with pytest.raises(ValueError, match=r"and 237 more\): a table names it"):
+        assign(samples.assign(group=None), by="group", val=0.2, test=0.2)
+
+
+def column(val_given: bool = False) -> tuple[pd.DataFrame, "pd.Series[str]"]:
+    names = ["Test" if number % 5 == 0 else "train" for number in range(400)]
     if val_given:
-        given_ = ["val" if number % 5 == 1 else name for number, name in enumerate(given_)]
-    return frame([f"c{number % 7}" for number in range(400)], given_)
+        names = ["validation" if number % 5 == 1 else name for number, name in enumerate(names)]
+    return frame([f"c{number % 7}" for number in range(400)]), pd.Series(names, dtype="str")
 
 
-def test_by_source_test_stays_and_val_comes_of_train() -> None:
-    samples = source()
-    result = assign(samples, by="source", val=0.25, test=0.2, seed=3)
-    assert (result[samples["given"] == "test"] == "test").all()
-    train = samples[samples["given"] == "train"]
+def test_by_column_test_stays_and_val_comes_of_train() -> None:
+    samples, stated = column()
+    result = assign(samples, by="column", val=0.25, test=0.2, seed=3, given=stated)
+    assert (result[stated == "Test"] == "test").all()
+    train = samples[stated == "train"]
     drawn = {name for name in train["id"] if oracle(name, val=0.2, test=0.25, seed=3) == "test"}
     assert set(samples["id"][result == "val"]) == drawn
     assert len(drawn) / len(train) == pytest.approx(0.25, abs=0.05)
 
 
-def test_by_source_a_given_val_is_kept() -> None:
-    samples = source(val_given=True)
-    assert assign(samples, by="source", val=0.25, test=0.2).tolist() == samples["given"].tolist()
+def test_by_column_a_given_val_is_kept_and_common_spellings_are_known() -> None:
+    samples, stated = column(val_given=True)
+    result = assign(samples, by="column", val=0.25, test=0.2, given=stated)
+    assert result.tolist() == stated.replace({"Test": "test", "validation": "val"}).tolist()
+    assert result.dtype == "str"
 
 
-def test_by_source_every_sample_needs_a_given_split() -> None:
-    samples = source()
-    samples.loc[[3, 8, 9, 11, 12], "given"] = None
-    with pytest.raises(ValueError, match=r"the source gives no split for c3/00003, c1/00008, c2/00009 and 2 more"):
-        assign(samples, by="source", val=0.2, test=0.2)
-    samples["given"] = "dev"
-    with pytest.raises(ValueError, match=r"unknown splits dev: known are train, val, test"):
-        assign(samples, by="source", val=0.2, test=0.2)
+def test_by_column_every_sample_needs_a_split() -> None:
+    samples, stated = column()
+    with pytest.raises(ValueError, match=r"split by column needs the split of each sample"):
+        assign(samples, by="column", val=0.2, test=0.2)
+    stated[[3, 8, 9, 11, 12]] = None
+    with pytest.raises(
+        ValueError, match=r"split\.column is empty for 5 of 400 samples \(c3/00003, c1/00008, c2/00009 and 2 more\)"
+    ):
+        assign(samples, by="column", val=0.2, test=0.2, given=stated)
+    with pytest.raises(ValueError, match=r"unknown splits left: known are train, training, val, "):
+        assign(samples, by="column", val=0.2, test=0.2, given=pd.Series(["left"] * 400))
+    with pytest.raises(
+        ValueError, match=r"val and test too small: .* change the split column \(ingest\.split\.column\)"
+    ):
+        assign(samples, by="column", val=0.001, test=0.2, given=pd.Series(["train"] * 400))
+    with pytest.raises(ValueError, match=r"^val too small: .* raise ingest\.split\.val"):
+        assign(samples, by="column", val=0.001, test=0.2, given=column()[1])
 
 
 def table(samples: pd.DataFrame) -> pd.DataFrame:
@@ -237,8 +267,8 @@ def test_by_file_wrong_tables_are_refused() -> None:
     with pytest.raises(ValueError, match=r"1 ids are in the split file and not among the samples: x/1\.png"):
         split(pd.concat([listed, stranger]))
     split(pd.concat([listed, stranger]), ignore={"x/1.png"})
-    with pytest.raises(ValueError, match="unknown splits dev: known are train, val, test"):
-        split(listed.replace({"val": "dev"}))
+    with pytest.raises(ValueError, match="unknown splits right: known are train, "):
+        split(listed.replace({"val": "right"}))
     with pytest.raises(ValueError, match=r"train and val too small: .* change the split file \(ingest\.split\.file\)"):
         split(listed.assign(split="test"))
 
@@ -253,3 +283,5 @@ def test_a_leak_is_refused() -> None:
     refuse_leaks(clean, table(clean)["split"], by="sample")
     with pytest.raises(ValueError, match=r"60 values of class are in two splits: samples .* and 237 more"):
         refuse_leaks(clean, table(clean)["split"], by="class")
+    with pytest.raises(ValueError, match=r"60 values of group are in two splits"):
+        refuse_leaks(clean, table(clean)["split"], by="group")

@@ -13,9 +13,12 @@ import torch
 from PIL import Image
 
 from likewise import artifacts, distances
+from likewise.data import kinds
 from likewise.data.raw import Unreadable
 from likewise.delivery.model import Model, ModelError, load_encoder
 from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.learning import encoders
+from tests.data import recordings
 from tests.data.pictures import encoded, noise
 
 
@@ -166,7 +169,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no description": (lambda folder: (folder / "model.json").unlink(), r"model\.json: missing; .* calibration\.json"),
     "no calibration": (lambda folder: (folder / "calibration.json").unlink(), r"calibration\.json: missing"),
-    "other format": (change("model.json", lambda c: c.update(format=2)), r"model\.json: format 2; .* reads format 1"),
+    "other format": (change("model.json", lambda c: c.update(format=1)), r"model\.json: format 1; .* reads format 2"),
     "no JSON": (write("model.json", b"{"), r"model\.json: not a model's file \(Expecting"),
     "no object": (write("model.json", b"[1]"), r"model\.json: not a model's file \(it lacks format, "),
     "no hash": (change("model.json", lambda c: c.pop("weights_sha256")), r"it lacks weights_sha256\)"),
@@ -199,7 +202,36 @@ def test_a_model_of_another_distance_cannot_be_put_together(folder: Path, model:
     encoder, _ = load_encoder(folder / "model.json", folder / "encoder.safetensors")
     threshold = Threshold.from_dict({**model.threshold.to_dict(), "distance": "cosine"})
     with pytest.raises(ValueError, match="this threshold belongs to cosine scores"):
-        Model(encoder, distance="euclidean", threshold=threshold, calibration=model.calibration)
+        Model(
+            encoder,
+            preprocessing=model.preprocessing,
+            distance="euclidean",
+            threshold=threshold,
+            calibration=model.calibration,
+        )
+
+
+def test_a_sound_of_several_windows_has_the_mean_of_their_embeddings(model: Model) -> None:
+    preprocessing = kinds.build("audio", rate=8000, seconds=0.25)
+    encoder = encoders.build("tdnn", preprocessing.shape, 8, width=8)
+    heard = Model(
+        encoder,
+        preprocessing=preprocessing,
+        distance="euclidean",
+        threshold=model.threshold,
+        calibration=model.calibration,
+    )
+    rising = recordings.tone(300.0, seconds=0.5) * np.linspace(0.1, 1, 4000, dtype=np.float32)
+    long, short = (recordings.encoded(samples) for samples in (rising, rising[:2000]))
+    rows = preprocessing.rows(long)
+    assert len(rows) == 2
+    with torch.inference_mode():
+        windows = encoder.eval()(torch.from_numpy(rows))
+    wanted = torch.nn.functional.normalize(windows.mean(dim=0), dim=0)
+    found = heard.embed([short, long, short])
+    np.testing.assert_allclose(found[1], wanted.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found[0], windows[0].numpy(), atol=1e-6)
+    np.testing.assert_array_equal(found[0], found[2])
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:

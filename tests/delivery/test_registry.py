@@ -112,7 +112,7 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
     tags = found.tags
     assert tags["likewise.identity"] == registry.identity(root)
     assert tags["likewise.train_key"] == artifacts.TRAIN.read(root)["train_key"]
-    assert tags["likewise.weights_sha256"] == artifacts.sha256(root / artifacts.WEIGHTS.path)
+    assert tags["likewise.weights_sha256"] == artifacts.file_sha256(root / artifacts.WEIGHTS.path)
     assert tags["likewise.data_hash"] == artifacts.sha256(root / artifacts.SAMPLES.path)
     assert len(tags["likewise.params_hash"]) == 64
     assert tags["likewise.git_parent"] == "none"
@@ -224,7 +224,7 @@ class TestPyfunc:
         ("given", "words"),
         [
             ([b"damaged"], "image 1: not an image that Pillow can read"),
-            (["no base64!"], r"text must be a base64-encoded image \(.*\), given 'no base64!'"),
+            (["no base64!"], r"text must be a base64-encoded file \(.*\), given 'no base64!'"),
             (np.full((1, 1, 8, 8), 0.5), r"arrays must hold whole numbers from 0 to 255, given float64 0\.5 to 0\.5"),
             (np.full((1, 1, 8, 8), 256), "arrays must hold whole numbers from 0 to 255, given int64 256 to 256"),
             (np.full((1, 1, 8, 8), -1), "arrays must hold whole numbers from 0 to 255, given int64 -1 to -1"),

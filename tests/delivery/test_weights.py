@@ -106,6 +106,6 @@ def test_a_version_whose_files_are_others_is_refused(fresh: Fresh) -> None:
         load_by_weights(digest_of(root), root)
     # Even where the description was changed with them.
     about = json.loads(description.read_text(encoding="utf-8"))
-    description.write_text(json.dumps(about | {"weights_sha256": artifacts.sha256(weights)}), encoding="utf-8")
+    description.write_text(json.dumps(about | {"weights_sha256": artifacts.file_sha256(weights)}), encoding="utf-8")
     with pytest.raises(ModelError, match=r"^models:/likewise/1: tagged with weights [0-9a-f]{64}, but it has others"):
         load_by_weights(digest_of(root), root)

@@ -12,12 +12,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from likewise.delivery import portable
 from likewise.learning.backbones import Backbone
 from likewise.learning.convolutional import halvings, shrink
 from likewise.learning.encoders import ENCODERS, Encoder, build, from_description
 
-IMAGE, SEQUENCE = (1, 28, 28), (20, 30)
-SHAPES = {"conv": IMAGE, "resnet": IMAGE, "vit": IMAGE, "mlp": IMAGE, "tdnn": SEQUENCE}
+IMAGE, SEQUENCE, TEXT = (1, 28, 28), (20, 30), (24,)
+SHAPES: dict[str, tuple[int, ...]] = {
+    "conv": IMAGE,
+    "resnet": IMAGE,
+    "vit": IMAGE,
+    "mlp": IMAGE,
+    "tdnn": SEQUENCE,
+    "bytes": TEXT,
+}
 # Small ones where size plays no part in what is tested.
 SMALL: dict[str, dict[str, Any]] = {
     "conv": {"width": 8},
@@ -25,7 +33,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "vit": {"patch": 14, "width": 16, "depth": 1, "heads": 2},
     "mlp": {"width": 16},
     "tdnn": {"width": 8},
+    "bytes": {"width": 16, "depth": 2},
 }
+SEQUENCES: dict[str, dict[str, Any]] = {name: SMALL[name] for name in ("conv", "resnet", "tdnn")}
+SEQUENCES["vit"] = SMALL["vit"] | {"patch": 5}
 NAMES = sorted(ENCODERS)
 
 
@@ -250,6 +261,122 @@ def test_tdnn_pools_mean_and_standard_deviation() -> None:
     np.testing.assert_allclose(pooled.numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_encoders_of_sequences_standardise_each_channel_and_survive_a_description(name: str) -> None:
+    mean, std = [float(channel) for channel in range(20)], [1.0 + channel for channel in range(20)]
+    encoder = build(name, SEQUENCE, 8, mean=mean, std=std, seed=3, **SEQUENCES[name])
+    standard = torch.randn(3, *SEQUENCE, generator=torch.Generator().manual_seed(0))
+    raw = standard * torch.tensor(std)[:, None] + torch.tensor(mean)[:, None]
+    embeddings = encoder(raw)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    plain = build(name, SEQUENCE, 8, seed=3, **SEQUENCES[name])
+    torch.testing.assert_close(embeddings, plain(standard), rtol=1e-4, atol=1e-5)
+    again = from_description(json.loads(json.dumps(encoder.describe())))
+    assert again.input_shape == SEQUENCE
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(raw), embeddings, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet"])
+def test_a_spectrogram_is_an_image_of_one_channel(name: str) -> None:
+    spectra = torch.randn(3, *SEQUENCE, generator=torch.Generator().manual_seed(0))
+    flat, image = build(name, SEQUENCE, 8, **SMALL[name]), build(name, (1, *SEQUENCE), 8, mean=0, std=1, **SMALL[name])
+    torch.testing.assert_close(flat(spectra), image(spectra[:, None]), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"takes a batch \(n, 20, 30\), but was given \(3, 1, 20, 30\)"):
+        flat(spectra[:, None])
+
+
+def test_vit_over_time_cuts_patches_of_all_channels() -> None:
+    encoder = build("vit", SEQUENCE, 8, **SEQUENCES["vit"])
+    batch = torch.randn(2, *SEQUENCE, generator=torch.Generator().manual_seed(0))
+    patches = encoder.backbone.get_submodule("patches")
+    found = patches(batch)  # (n, width, patches)
+    assert isinstance(patches, nn.Conv1d)
+    assert patches.bias is not None
+    for index in range(6):
+        piece = batch[:, :, 5 * index : 5 * index + 5].flatten(1)
+        wanted = piece @ patches.weight.flatten(1).T + patches.bias
+        torch.testing.assert_close(found[:, :, index], wanted, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(encoder(batch), encoder(batch.roll(5, dims=2)), atol=1e-4)
+
+
+def written(*texts: str, length: int) -> Tensor:
+    rows = [text.encode().ljust(length, b"\0") for text in texts]
+    return torch.tensor([list(row) for row in rows], dtype=torch.uint8)
+
+
+TEXTS = ("to be or not to be", "ça", "x", "0123456789" * 6)
+
+
+@pytest.mark.parametrize("length", [65, 128, 500])
+def test_what_a_text_is_filled_up_to_does_not_change_its_embedding(length: int) -> None:
+    encoder = build("bytes", (64,), 16)
+    wanted = encoder(written(*TEXTS, length=64))
+    torch.testing.assert_close(encoder(written(*TEXTS, length=length)), wanted, rtol=0, atol=1e-5)
+    # Alone there is nothing to fill up.
+    for row, text in zip(wanted, TEXTS, strict=True):
+        found = encoder(written(text, length=len(text.encode())))[0]
+        torch.testing.assert_close(found, row, rtol=0, atol=1e-5)
+
+
+def test_every_byte_and_its_place_matter() -> None:
+    encoder = build("bytes", (64,), 16)
+    found = encoder(written("abcd", "abce", "abdc", "bcd", "Abcd", "abcdabcd", length=64))
+    alike = torch.cdist(found, found) < 1e-3
+    assert torch.equal(alike, torch.eye(6, dtype=torch.bool))
+
+
+def test_an_empty_text_has_an_embedding_and_a_finite_gradient() -> None:
+    encoder = small("bytes")
+    encoder(torch.zeros(2, *TEXT, dtype=torch.uint8))[:, 0].sum().backward()
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_bytes_against_a_loop_over_the_text() -> None:
+    """One layer, place by place, in NumPy."""
+    encoder = build("bytes", (9,), 4, width=6, depth=1, normalise=False, seed=2)
+    state = {name: value.double().numpy() for name, value in encoder.state_dict().items()}
+    letters, kernel = state["backbone.letters.weight"], state["backbone.layers.0.convolution.weight"]
+    codes = [7, 200, 7, 31, 99]
+    places = []
+    for t in range(5):
+        joined = np.zeros(6)
+        for offset in range(-2, 3):
+            if 0 <= t + offset < 5:
+                joined += kernel[:, :, offset + 2] @ letters[codes[t + offset]]
+        joined = (joined - joined.mean()) / np.sqrt(joined.var() + 1e-5)
+        places.append(letters[codes[t]] + np.maximum(joined, 0))
+    features = np.concatenate([np.mean(places, axis=0), np.sqrt(np.var(places, axis=0) + 1e-5)])
+    wanted = state["head.weight"] @ features + state["head.bias"]
+    batch = torch.tensor([[*codes, 0, 0, 0, 0]], dtype=torch.uint8)
+    np.testing.assert_allclose(encoder(batch)[0].detach().numpy(), wanted, atol=1e-5)
+
+
+def test_bytes_are_looked_up_whatever_mean_and_std_were_measured() -> None:
+    texts = written(*TEXTS, length=64)
+    one = build("bytes", (64,), 8, mean=torch.arange(64.0), std=torch.full((64,), 9.0))
+    assert one.describe()["mean"] == [0.0]
+    assert one.describe()["std"] == [1.0]
+    torch.testing.assert_close(one(texts), build("bytes", (64,), 8)(texts), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["bytes", "vit"])
+def test_encoders_of_texts_and_sequences_are_portable(name: str) -> None:
+    if name == "bytes":
+        encoder, batch = small(name), written("alpha", "beta", "gamma und délta", length=24).numpy()
+    else:
+        encoder = build(name, SEQUENCE, 8, **SEQUENCES[name])
+        batch = np.random.default_rng(0).normal(size=(3, *SEQUENCE)).astype(np.float32)
+    content = portable.export(encoder, batch)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        (found,) = session.run(None, {"samples": batch[:count]})
+        with torch.no_grad():
+            wanted = encoder(torch.from_numpy(batch[:count])).numpy()
+        np.testing.assert_allclose(found, wanted, atol=portable.TOLERANCE)
+
+
 def test_mlp_takes_vectors() -> None:
     assert build("mlp", (7,), 2)(torch.ones(3, 7)).shape == (3, 2)
 
@@ -288,9 +415,15 @@ def test_halvings_end_at_the_size_wanted(size: tuple[int, int], most: int, last:
         (("vit", IMAGE, 8, {"width": 30}), "width is 30, .* multiple of 4; the nearest is 32"),
         (("vit", (1, 105, 105), 8, {}), "105 x 105; resize to 104 x 104, or use patch=5 .of 1, 3, 5, 7, 15"),
         (("vit", (1, 2, 3), 8, {}), "2 x 3; resize to 4 x 4, or use patch=1"),
-        (("conv", SEQUENCE, 8, {}), r"needs images .* shape \(20, 30\); tdnn or mlp fits"),
+        (
+            ("vit", SEQUENCE, 8, {}),
+            "sequences of 30; resize to 32, or use patch=5 .of 1, 2, 3, 5, 6, 10, 15",
+        ),
+        (("bytes", SEQUENCE, 8, {}), r"needs texts .* shape \(20, 30\); tdnn, vit, conv, resnet or mlp fits"),
+        (("bytes", TEXT, 8, {"depth": 0}), "bytes: depth is 0, .* >= 1"),
         (("tdnn", IMAGE, 8, {}), r"needs sequences .* shape \(1, 28, 28\); conv, resnet, vit or mlp fits"),
-        (("resnet", (9,), 8, {}), r"shape \(9,\); mlp fits"),
+        (("resnet", (9,), 8, {}), r"shape \(9,\); bytes or mlp fits"),
+        (("vit", (9,), 8, {}), r"shape \(9,\); bytes or mlp fits"),
         (("mlp", (0, 4, 4), 8, {}), "a side of input_shape is 0"),
         (("conv", IMAGE, 1, {}), "embedding is 1, .* from 2 to 2048; the nearest is 2"),
         (("conv", IMAGE, 4096, {}), "embedding is 4096, .* the nearest is 2048"),
@@ -339,24 +472,29 @@ class _AllAtOnce(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict({name: small(name) for name in NAMES})
+        self.others = nn.ModuleDict({name: build(name, SEQUENCE, 8, **SEQUENCES[name]) for name in SEQUENCES})
 
-    def forward(self, images: Tensor, sequences: Tensor) -> list[Tensor]:
-        inputs = {2: sequences, 3: images}
-        return [self.encoders[name](inputs[len(SHAPES[name])]) for name in NAMES]
+    def forward(self, images: Tensor, sequences: Tensor, texts: Tensor, spectra: Tensor) -> list[Tensor]:
+        inputs = {1: texts, 2: sequences, 3: images}
+        first = [self.encoders[name](inputs[len(SHAPES[name])]) for name in NAMES]
+        return first + [encoder(spectra) for encoder in self.others.values()]
+
+
+OUTPUTS = [*NAMES, *(f"{name} of spectra" for name in SEQUENCES)]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[_AllAtOnce, onnxruntime.InferenceSession]:
     model = _AllAtOnce().eval()
     path: Path = tmp_path_factory.mktemp("onnx") / "encoders.onnx"
-    batch = torch.export.Dim("batch")
+    batch, length, count = (torch.export.Dim(name) for name in ("batch", "length", "bytes"))
     program = torch.onnx.export(
         model,
-        (samples("conv", 2), samples("tdnn", 2)),
+        (samples("conv", 2), samples("tdnn", 2), samples("bytes", 2), samples("tdnn", 2).float()),
         dynamo=True,
-        dynamic_shapes=({0: batch}, {0: batch, 2: torch.export.Dim("length")}),
-        input_names=["images", "sequences"],
-        output_names=NAMES,
+        dynamic_shapes=({0: batch}, {0: batch, 2: length}, {0: batch, 1: count}, {0: batch}),
+        input_names=["images", "sequences", "texts", "spectra"],
+        output_names=OUTPUTS,
         external_data=False,
         verbose=False,
     )
@@ -372,8 +510,12 @@ def test_onnx_gives_the_same_embeddings_of_bytes(
     model, session = exported
     images = samples("conv", count, seed=count)
     sequences = torch.randint(0, 256, (count, SEQUENCE[0], length), dtype=torch.uint8)
+    texts = torch.randint(1, 256, (count, length), dtype=torch.uint8)
+    texts[0, length // 2 :] = 0
+    spectra = torch.randn(count, *SEQUENCE, generator=torch.Generator().manual_seed(count))
     with torch.no_grad():
-        expected = model(images, sequences)
-    found = session.run(NAMES, {"images": images.numpy(), "sequences": sequences.numpy()})
-    for name, left, right in zip(NAMES, found, expected, strict=True):
+        expected = model(images, sequences, texts, spectra)
+    inputs = {"images": images, "sequences": sequences, "texts": texts, "spectra": spectra}
+    found = session.run(OUTPUTS, {name: each.numpy() for name, each in inputs.items()})
+    for name, left, right in zip(OUTPUTS, found, expected, strict=True):
         np.testing.assert_allclose(left, right.numpy(), rtol=0, atol=1e-5, err_msg=name)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from likewise import artifacts
+from likewise.data import checks
 from likewise.data.images import ImageSpec, decode
+from likewise.data.sources import SOURCES
+from likewise.data.splits import SPLITTERS
 from likewise.stages import ingest
+from likewise.stages.ingest_params import Checks, Params, Split
 from tests.data.pictures import class_folders, encoded, noise, put
 from tests.small import make, params
 
@@ -21,7 +25,17 @@ OUTPUTS = (
     artifacts.SUMMARY.path,
     artifacts.CLASSES.path,
 )
-SPLIT = {"by": "sample", "val": 0.3, "test": 0.3, "fold": 0, "seed": 0, "file": None}
+SPLIT = {"by": "sample", "val": 0.3, "test": 0.3, "fold": 0, "seed": 0, "column": "split", "file": None}
+
+CHECKS = {
+    "small_classes": "fail",
+    "label_conflicts": "warn",
+    "same_file": "warn",
+    "same_group": "off",
+    "near_duplicates": "warn",
+    "constant": "warn",
+}
+COLUMNS = {"path": "path", "image": "image", "label": "label", "group": "group"}
 
 
 @pytest.fixture
@@ -31,9 +45,9 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def block(root: Path, *, split: dict[str, Any] | None = None, **changes: Any) -> ingest.Params:
+def block(root: Path, *, split: dict[str, Any] | None = None, **changes: Any) -> Params:
     wanted = {"source": "folder", "path": "raw", "split": SPLIT | (split or {}), **changes}
-    made: ingest.Params = params(root, "ingest", **wanted)
+    made: Params = params(root, "ingest", **wanted)
     return made
 
 
@@ -109,11 +123,183 @@ def test_split_by_file_is_the_files_and_the_file_no_sample(project: Path) -> Non
     assert len(artifacts.QUARANTINE.read(project)) == 0
 
 
+def manifest(root: Path, *, without: str = "") -> pd.DataFrame:
+    """A table of the project's pictures: two writers a class, two of three of each class for training."""
+    ids = [f"{c}/{number:03}.png" for c in "abc" for number in range(20)]
+    table = pd.DataFrame({"path": ids, "label": [name[0] for name in ids]})
+    table["group"] = [f"w{number % 10}" for number in range(60)]
+    table["split"] = ["train", "Train", "test"] * 20
+    table["age"] = pd.array([None, *range(59)], dtype="Int16")
+    table.drop(columns=without.split()).to_parquet(root / "raw/table.parquet", index=False)
+    return table
+
+
+def test_a_manifest_is_split_by_its_column_and_carried_whole(project: Path) -> None:
+    table = manifest(project)
+    put(project / "raw/a/001.png", b"damaged")
+    ingest.run(block(project, source="manifest", split={"by": "column", "val": 0.3}), project)
+    samples, quarantine = artifacts.SAMPLES.read(project), artifacts.QUARANTINE.read(project)
+    assert list(samples.columns) == [*artifacts.SAMPLES.types.names, "carried.split", "carried.age"]
+    assert samples["id"].tolist() == [name for name in table["path"] if name != "a/001.png"]
+    merged = samples.merge(table, left_on="id", right_on="path", suffixes=("", "_given"))
+    assert (merged["group"] == merged["group_given"]).all()
+    assert (merged["carried.split"] == merged["split_given"]).all()
+    assert ((merged["split"] == "test") == (merged["split_given"] == "test")).all()
+    assert set(samples["split"]) == set(artifacts.SPLITS)
+    assert str(samples["carried.age"].dtype) == "int16[pyarrow]"
+    assert samples["carried.age"].isna().tolist() == [True, *[False] * 58]
+    assert samples["carried.age"].tolist()[1:] == list(range(1, 59))
+    assert quarantine[["id", "carried.split", "carried.age"]].values.tolist() == [["a/001.png", "Train", 0]]
+
+
+def test_split_by_group_keeps_the_groups_apart(project: Path) -> None:
+    manifest(project)
+    ingest.run(block(project, source="manifest", split={"by": "group"}), project)
+    samples = artifacts.SAMPLES.read(project)
+    assert (samples.groupby("group")["split"].nunique() == 1).all()
+    assert set(samples["split"]) == set(artifacts.SPLITS)
+    assert (samples.groupby("class")["split"].nunique() == 3).all()
+
+
+def test_a_manifest_without_what_the_split_asks_for_is_refused(project: Path) -> None:
+    manifest(project, without="group split")
+    with pytest.raises(ValueError, match=r"60 of 60 samples have no group \(a/000\.png, .*ingest\.columns\.group"):
+        ingest.run(block(project, source="manifest", split={"by": "group"}), project)
+    with pytest.raises(
+        ValueError, match=r"^ingest\.split\.column: the source carries no column 'split'; it carries: age$"
+    ):
+        ingest.run(block(project, source="manifest", split={"by": "column"}), project)
+    with pytest.raises(ValueError, match=r"it carries: none$"):
+        ingest.run(block(project, split={"by": "column"}), project)
+    assert not (project / artifacts.MEDIA.path).exists()
+    assert not (project / artifacts.SAMPLES.path).exists()
+
+
+def test_tables_with_the_images_inside_give_the_same_media(project: Path, tmp_path: Path) -> None:
+    ingest.run(block(project), project)
+    expected, media = artifacts.SAMPLES.read(project), artifacts.read_media(project)[0].copy()
+    rows = [
+        {"image": (project / "raw" / sample["path"]).read_bytes(), "label": sample["class"], "writer": number % 7}
+        for number, sample in enumerate(expected.to_dict("records"))
+    ]
+    for name, part in (("test-00000-of-00001", rows[::2]), ("train-00000-of-00001", rows[1::2])):
+        path = put(project / f"shards/{name}.parquet", b"")
+        pd.DataFrame(part).to_parquet(path, index=False, row_group_size=8)
+    changes = {"source": "parquet", "path": "shards", "columns": COLUMNS | {"group": "writer"}}
+    ingest.run(block(project, split={"by": "column", "val": 0.4}, **changes), project)
+    samples = artifacts.SAMPLES.read(project)
+    order = [*range(0, 60, 2), *range(1, 60, 2)]
+    assert samples["hash"].tolist() == expected["hash"][order].tolist()
+    assert samples["class"].tolist() == expected["class"][order].tolist()
+    assert samples["group"].tolist() == [str(number % 7) for number in order]
+    assert samples["carried.split"].tolist() == ["test"] * 30 + ["train"] * 30
+    assert set(samples["split"][:30]) == {"test"}
+    np.testing.assert_array_equal(artifacts.read_media(project)[0], media[order])
+
+
+def test_checks_are_told_and_counted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = manifest(project)
+    put(project / "raw/a/003.png", (project / "raw/a/002.png").read_bytes())
+    put(project / "raw/c/019.png", (project / "raw/b/000.png").read_bytes())
+    put(project / "raw/c/000.png", encoded(np.full((12, 10), 7, np.uint8)))
+    split = {"by": "column", "val": 0.3}
+    ingest.run(block(project, source="manifest", split=split, checks=CHECKS | {"same_group": "warn"}), project)
+    summary = artifacts.SUMMARY.read(project)
+    assert summary["found"] == 60 == summary["kept"] + sum(summary["quarantined"].values())
+    assert summary["quarantined"] == {"label conflict": 2, "duplicate": 1}
+    found = {name: (row["mode"], row["count"]) for name, row in summary["checks"].items()}
+    groups = artifacts.SAMPLES.read(project).groupby("group")["split"].nunique()
+    assert found == {
+        "small_classes": ("fail", 0),
+        "label_conflicts": ("warn", 2),
+        "same_file": ("warn", 1),
+        "same_group": ("warn", (groups > 1).sum()),
+        "near_duplicates": ("warn", 0),
+        "constant": ("warn", 1),
+    }
+    assert table["split"][2:4].tolist() == ["test", "train"]
+    told = capsys.readouterr().out.splitlines()
+    assert (
+        "ingest: check same_file: 1 files are in two splits of the table, and left out of one: "
+        "a/003.png (train) is a/002.png (test)"
+    ) in told
+    assert "ingest: check constant: 1 samples are of one colour: c/000.png" in told
+    assert not [line for line in told if "small_classes" in line or "near_duplicates" in line]
+
+
+def test_a_file_in_two_splits_of_the_split_file_stops_the_stage_where_it_is_to(project: Path) -> None:
+    put(project / "raw/a/003.png", (project / "raw/a/002.png").read_bytes())
+    ids = [f"{c}/{number:03}.png" for c in "abc" for number in range(20)]
+    table = pd.DataFrame({"id": ids, "split": ["train", "val", "test", "Validation"] * 15})
+    table.to_csv(project / "raw/splits.csv", index=False)
+    split = {"by": "file", "file": "splits.csv"}
+    with pytest.raises(
+        ValueError, match=r"^check same_file: 1 files .*: a/003\.png \(val\) is a/002\.png \(test\); mend the data"
+    ):
+        ingest.run(block(project, split=split, checks=CHECKS | {"same_file": "fail"}), project)
+    ingest.run(block(project, split=split), project)
+    assert artifacts.SUMMARY.read(project)["checks"]["same_file"]["count"] == 1
+
+
+def test_near_duplicates_of_another_split_stop_the_stage_where_they_are_to(project: Path) -> None:
+    table = pd.DataFrame(
+        {"path": [f"{c}/{n:03}.png" for c in "abc" for n in range(20)], "split": ["train", "test"] * 30}
+    )
+    table.assign(label=table["path"].str[0]).to_csv(project / "raw/table.csv", index=False)
+    pixels = noise(0).astype(int) * 97 // 100
+    put(project / "raw/a/001.png", encoded(pixels.astype(np.uint8)))
+    changes: dict[str, Any] = {"source": "manifest", "split": {"by": "column", "val": 0.4}}
+    ingest.run(block(project, **changes), project)
+    near = artifacts.SUMMARY.read(project)["checks"]["near_duplicates"]
+    assert near["count"] == 1
+    assert near["examples"][0].startswith("a/001.png (test) ~ a/000.png (")
+    (project / artifacts.MEDIA.path).unlink()
+    with pytest.raises(
+        ValueError, match=r"^check near_duplicates: 1 samples .* a/001\.png \(test\) ~ a/000\.png"
+    ) as caught:
+        ingest.run(block(project, checks=CHECKS | {"near_duplicates": "fail"}, **changes), project)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (project / artifacts.MEDIA.path).exists()
+    ingest.run(block(project, checks=CHECKS | {"near_duplicates": "off"}, **changes), project)
+    assert artifacts.SUMMARY.read(project)["checks"]["near_duplicates"] == {"mode": "off"}
+
+
+def test_small_classes_are_left_out_where_the_check_warns(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(project / "raw/lone/0.png", encoded(noise(9, height=30)))
+    ingest.run(block(project, checks=CHECKS | {"small_classes": "warn"}), project)
+    summary = artifacts.SUMMARY.read(project)
+    assert summary["quarantined"] == {"class too small": 1}
+    assert summary["checks"]["small_classes"] == {"mode": "warn", "count": 1, "examples": ["lone"]}
+    assert (
+        "ingest: check small_classes: 1 classes have too few usable samples and are left out: lone"
+        in capsys.readouterr().out.splitlines()
+    )
+
+
+def test_the_checks_of_the_params_are_those_of_the_code() -> None:
+    assert list(Checks.model_fields) == list(checks.CHECKS)
+
+
+def test_the_sources_of_the_params_are_those_of_the_code() -> None:
+    assert list(get_args(Params.model_fields["source"].annotation)) == list(SOURCES)
+
+
+def test_the_ways_to_split_of_the_params_are_those_of_the_code() -> None:
+    assert list(get_args(Split.model_fields["by"].annotation)) == list(SPLITTERS)
+
+
+def test_only_a_manifest_takes_a_table(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"table: t\.csv is of source: manifest only, not of folder"):
+        block(project, table="t.csv")
+
+
 def test_colour_and_the_least_side_are_params(project: Path) -> None:
     put(project / "raw/a/900.png", encoded(noise(5, channels=3)))
     put(project / "raw/a/901.png", encoded(noise(6, channels=3, height=8)))
     ingest.run(block(project, channels=3, height=6, width=5, min_side=9), project)
-    assert artifacts.SUMMARY.read(project)["shape"] == list(artifacts.read_media(project)[0].shape[1:]) == [3, 6, 5]
+    summary = artifacts.SUMMARY.read(project)
+    assert summary["shape"] == list(artifacts.read_media(project)[0].shape[1:]) == [3, 6, 5]
+    assert summary["preprocessing"] == {"kind": "image", "height": 6, "width": 5, "channels": 3, "min_side": 9}
     quarantine = artifacts.QUARANTINE.read(project)
     assert dict(zip(quarantine["id"], quarantine["reason"], strict=True)) == {
         "a/901.png": "10x8 pixels, a side shorter than 9"
@@ -140,8 +326,8 @@ def test_a_split_file_that_is_none_is_refused_in_a_line(project: Path, content: 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "missing path": ({"path": "nowhere"}, "nowhere does not exist: put the data there"),
-    "empty source": ({"path": "empty"}, "is empty: no file in it is a sample"),
-    "small class": ({"path": "small"}, r"fewer than two usable samples.*s \(1 of 1\)"),
+    "empty source": ({"path": "empty"}, "is empty: nothing in it is a sample"),
+    "small class": ({"path": "small"}, r"fewer than 2 usable samples.*s \(1 of 1\)"),
     "no idx": ({"source": "idx"}, "raw"),
     "split too small": ({"split": {"val": 0.001}}, "val too small.*ingest.split.val"),
     "no fold": ({"split": {"fold": 7}}, "ingest.split.fold is 7"),
@@ -159,8 +345,8 @@ def test_refusals_are_one_line(project: Path, name: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_kinds_are_reasons_without_their_particulars() -> None:
-    reasons = [
+def test_reasons_are_counted_without_their_particulars() -> None:
+    given = [
         "duplicate of a/1.png",
         "duplicate of b of c.png",
         "label conflict with a/004.png (class a)",
@@ -168,7 +354,7 @@ def test_kinds_are_reasons_without_their_particulars() -> None:
         "3x2 pixels, a side shorter than 4",
         "damaged image: broken data stream",
     ]
-    assert ingest.kinds(pd.Series(reasons)) == {
+    assert ingest.reasons(pd.Series(given)) == {
         "duplicate": 2,
         "NxN pixels, a side shorter than N": 2,
         "label conflict": 1,

@@ -492,6 +492,6 @@ def test_the_weights_on_disk_are_plain_numbers(evaluated: Path) -> None:
     weights = load_file(evaluated / artifacts.WEIGHTS.path)
     assert all(torch.isfinite(value).all() for value in weights.values())
     told = json.loads((evaluated / artifacts.MODEL.path).read_text(encoding="utf-8"))
-    assert told["weights_sha256"] == artifacts.sha256(evaluated / artifacts.WEIGHTS.path)
+    assert told["weights_sha256"] == artifacts.file_sha256(evaluated / artifacts.WEIGHTS.path)
     for name in OUTPUTS:
         assert str(evaluated).encode() not in (evaluated / name).read_bytes()

@@ -6,57 +6,85 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from likewise.config import load_params, read_yaml
-from likewise.data.augment import LIMITS, Augmentation
-from likewise.stages import train_params
-from tests.projects import ROOT
+from likewise.config import Block, load_params
+from likewise.data import augment, augment_sequences, augment_sounds, augment_texts
+from likewise.data.augmentations import AUGMENTATIONS, build
+from likewise.stages import augment_params, train_assembly
 from tests.small import make, params
 
+KINDS: dict[str, tuple[type[Block], dict[str, float]]] = {
+    "image": (augment_params.ImageAugment, augment.LIMITS),
+    "audio": (augment_params.SoundAugment, augment_sounds.LIMITS),
+    "sequence": (augment_params.SequenceAugment, augment_sequences.LIMITS),
+    "text": (augment_params.TextAugment, augment_texts.LIMITS),
+}
+EACH = [(kind, name) for kind, (_, limits) in KINDS.items() for name in limits]
 
-def limits(name: str) -> tuple[float, float]:
-    least, most = train_params.Augment.model_fields[name].metadata
+
+def limits(block: type[Block], name: str) -> tuple[float, float]:
+    least, most = block.model_fields[name].metadata
     return least.ge, most.le
 
 
-def test_the_augment_block_has_the_kinds_and_limits_of_the_augmentation() -> None:
-    assert list(train_params.Augment.model_fields) == [each.name for each in fields(Augmentation)]
-    assert {name: limits(name) for name in train_params.Augment.model_fields} == {n: (0, m) for n, m in LIMITS.items()}
+def test_there_is_a_block_for_the_augmentation_of_each_kind() -> None:
+    assert list(augment_params.Augment.model_fields) == list(AUGMENTATIONS) == list(KINDS)
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_both_refuse_the_same(name: str) -> None:
-    off = asdict(Augmentation())
-    for good in (0, LIMITS[name]):
-        assert Augmentation(**train_params.Augment(**off | {name: good}).model_dump()) == Augmentation(**{name: good})
-    for bad in (-0.1, LIMITS[name] + 0.1):
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_block_has_the_changes_and_limits_of_the_augmentation(kind: str) -> None:
+    block, known = KINDS[kind]
+    strengths = [each.name for each in fields(AUGMENTATIONS[kind]) if each.name != "differences"]
+    assert list(block.model_fields) == strengths == list(known)
+    assert {name: limits(block, name) for name in block.model_fields} == {n: (0, m) for n, m in known.items()}
+
+
+@pytest.mark.parametrize(("kind", "name"), EACH)
+def test_both_refuse_the_same(kind: str, name: str) -> None:
+    (block, known), made = KINDS[kind], AUGMENTATIONS[kind]
+    off = dict.fromkeys(known, 0.0)
+    for good in (0, known[name]):
+        assert made(**block(**off | {name: good}).model_dump()) == made(**{name: good})
+    for bad in (-0.1, known[name] + 0.1):
         with pytest.raises(ValidationError):
-            train_params.Augment(**off | {name: bad})
+            block(**off | {name: bad})
         with pytest.raises(ValueError, match=name):
-            Augmentation(**{name: bad})
+            made(**{name: bad})
 
 
-@pytest.mark.parametrize("file", ["params.yaml", *sorted(f"recipes/{p.name}" for p in ROOT.glob("recipes/*.yaml"))])
-def test_every_params_file_gives_an_augmentation(file: str) -> None:
-    assert isinstance(Augmentation(**read_yaml(ROOT / file)["train"]["augment"]), Augmentation)
+def test_an_augmentation_of_another_kind_is_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "project")
+    block = params(root, "train")
+    wrong = {"image": None, "audio": dict.fromkeys(augment_sounds.LIMITS, 0.0), "sequence": None, "text": None}
+    with pytest.raises(ValueError, match=r"train\.augment\.audio: the samples are of the kind image; set it to null"):
+        train_assembly.set_up(type(block).model_validate(block.model_dump() | {"augment": wrong}), root)
+
+
+def test_differences_are_those_of_the_preprocessing() -> None:
+    for given in (True, False):
+        made = build({"kind": "sequence", "differences": given}, {"sequence": {"warp": 0.5}})
+        assert made == augment_sequences.SequenceAugmentation(warp=0.5, differences=given)
 
 
 def test_a_misspelt_kind_names_the_nearest(tmp_path: Path) -> None:
     root = make(tmp_path / "project", data=False)
     path = root / "params.yaml"
     path.write_text(
-        path.read_text(encoding="utf-8").replace("    rotation: 0.0", "    rotatoin: 0.0"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("      rotation: 0.0", "      rotatoin: 0.0"), encoding="utf-8"
     )
     with pytest.raises(
-        ValueError, match=r"train\.augment\.rotatoin: unknown key; did you mean train\.augment\.rotation"
+        ValueError, match=r"train\.augment\.image\.rotatoin: unknown key; did you mean train\.augment\.image\.rotation"
     ):
         load_params(root)
 
 
 def test_the_stage_trains_with_what_the_block_says(tmp_path: Path) -> None:
-    from likewise.stages import train_assembly
-
     root = make(tmp_path / "project")
     block = params(root, "train")
-    strengths = asdict(Augmentation(shift=0.1, erase=0.2))
+    strengths = {
+        "image": asdict(augment.Augmentation(shift=0.1, erase=0.2)),
+        "audio": None,
+        "sequence": None,
+        "text": None,
+    }
     fit = train_assembly.set_up(type(block).model_validate(block.model_dump() | {"augment": strengths}), root)
-    assert fit._settings.augment == Augmentation(shift=0.1, erase=0.2)
+    assert fit._settings.augment == augment.Augmentation(shift=0.1, erase=0.2)

@@ -63,7 +63,7 @@ def open_digits(path: Path) -> Source:  # noqa: ARG001
 
 
 def open_idx(path: Path) -> Source:
-    """Return the samples of MNIST's four IDX files in a folder; it declares their split itself.
+    """Return the samples of MNIST's four IDX files in a folder; their split is carried along as the column `split`.
 
     The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
     `t10k-labels-idx1-ubyte`, each with `.gz` or without; `.idx3` and `.idx1` instead of the dash will do.
@@ -73,17 +73,23 @@ def open_idx(path: Path) -> Source:
     """
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder: give the folder that holds MNIST's four IDX files")
+    import pyarrow as pa
+
     raws: list[Raw] = []
     parts: list[Pixels] = []
+    splits: list[str] = []
     for prefix, split in IDX_PARTS.items():
         images_file = _find(path, f"{prefix}-images", "idx3-ubyte")
         labels_file = _find(path, f"{prefix}-labels", "idx1-ubyte")
         images, labels = _read_idx(images_file, magic=IMAGES), _read_idx(labels_file, magic=LABELS)
         if len(images) != len(labels):
             raise ValueError(f"{labels_file} has {len(labels)} labels for {len(images)} images: the files do not match")
-        raws.extend(_label(images, labels, part=split, path=images_file.name, given=split, start=len(raws)))
+        raws.extend(_label(images, labels, part=split, path=images_file.name, start=len(raws)))
         parts.append(images)
-    return Source(tuple(sorted(raws, key=lambda raw: raw.id)), ArrayReader(tuple(parts)))
+        splits += [split] * len(images)
+    order = sorted(range(len(raws)), key=lambda row: raws[row].id)
+    carried = pa.table({"split": [splits[row] for row in order]})
+    return Source(tuple(raws[row] for row in order), ArrayReader(tuple(parts)), carried)
 
 
 def _label(
@@ -92,7 +98,6 @@ def _label(
     *,
     part: str,
     path: str,
-    given: str | None = None,
     start: int = 0,
 ) -> tuple[Raw, ...]:
     width = max(5, len(str(len(images) - 1)))
@@ -101,7 +106,6 @@ def _label(
             id=f"{part}/{row:0{width}d}",
             label=str(label),
             path=f"{path}#{row}",
-            given=given,
             place=start + row,
         )
         for row, label in enumerate(labels.tolist())

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from likewise.data.raw import Raw
 
 NAMED = 5
+DUPLICATE, CONFLICT, SMALL = "duplicate of ", "label conflict with ", "class too small: "
+"""How the reasons begin."""
 
 
 def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, str]:
@@ -23,37 +25,57 @@ def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, s
         if len({raws[index].label for index in same}) > 1:
             reasons.update({index: _conflict(raws, index, same) for index in same})
         else:
-            reasons.update(dict.fromkeys(same[1:], f"duplicate of {raws[same[0]].id}"))
+            reasons.update(dict.fromkeys(same[1:], f"{DUPLICATE}{raws[same[0]].id}"))
     return reasons
 
 
 def _conflict(raws: Sequence[Raw], index: int, same: list[int]) -> str:
     other = next(raws[peer] for peer in same if raws[peer].label != raws[index].label)
-    return f"label conflict with {other.id} (class {other.label})"
+    return f"{CONFLICT}{other.id} (class {other.label})"
 
 
-def refuse_small_classes(raws: Sequence[Raw], reasons: Sequence[str | None]) -> None:
-    """Check that every class has at least two usable samples.
+def small_classes(
+    raws: Sequence[Raw], reasons: Sequence[str | None], *, least: int = 2, refuse: bool = True
+) -> dict[int, str]:
+    """Return, for each usable sample of a class with fewer than `least` of them by its place in `raws`, the reason.
 
     Args:
         raws: All samples that were found.
         reasons: For each why it is taken out, or None for a usable sample.
+        least: How many usable samples a class needs.
+        refuse: Refuse such classes instead.
 
     Raises:
-        ValueError: no usable sample at all, or classes with fewer than two; names up to five and what was rejected.
+        ValueError: no usable sample is left, or there are such classes; names up to five and what was rejected.
     """
     usable = Counter(raw.label for raw, reason in zip(raws, reasons, strict=True) if reason is None)
     found = Counter(raw.label for raw in raws if raw.label is not None)
-    if not usable:
-        raise ValueError(f"none of the {len(raws)} samples found can be used: {_first_reasons(raws, reasons)}")
-    small = sorted(label for label in found if usable[label] < 2)
-    if small:
-        listed = ", ".join(f"{label} ({usable[label]} of {found[label]})" for label in small[:NAMED])
-        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
-        raise ValueError(
-            f"{len(small)} of {len(found)} classes have fewer than two usable samples, so no pair can be made: "
-            f"{listed}{more}; add samples or take these classes out{_aside(raws, reasons)}"
-        )
+    small = sorted(label for label in found if usable[label] < least)
+    if small and refuse and usable:
+        raise ValueError(_small(small, usable, found, least) + _aside(raws, reasons))
+    if not set(usable) - set(small):
+        raise ValueError(f"none of the {len(raws)} samples found can be used: {_why(raws, reasons, small, least)}")
+    few = {label: f"{SMALL}{usable[label]} usable, {least} needed" for label in small}
+    return {
+        index: few[raw.label]
+        for index, (raw, reason) in enumerate(zip(raws, reasons, strict=True))
+        if reason is None and raw.label in few
+    }
+
+
+def _small(small: Sequence[str], usable: Counter[str | None], found: Counter[str], least: int) -> str:
+    listed = ", ".join(f"{label} ({usable[label]} of {found[label]})" for label in small[:NAMED])
+    more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
+    return (
+        f"{len(small)} of {len(found)} classes have fewer than {least} usable samples: {listed}{more}; add samples, "
+        "take these classes out, or have them left out (ingest.checks.small_classes: warn)"
+    )
+
+
+def _why(raws: Sequence[Raw], reasons: Sequence[str | None], small: Sequence[str], least: int) -> str:
+    if all(reasons):
+        return _first_reasons(raws, reasons)
+    return f"all {len(small)} classes have fewer than {least} usable samples (ingest.min_class)"
 
 
 def _aside(raws: Sequence[Raw], reasons: Sequence[str | None]) -> str:

@@ -75,8 +75,12 @@ def available_cores() -> int:
 
 def _reading_order(source: Source) -> Iterator[tuple[int, Raw]]:
     if source.reader.reach == "forward":
-        return iter(sorted(enumerate(source), key=lambda item: _extent(item[1]).offset))
+        return iter(sorted(enumerate(source), key=lambda item: _position(item[1])))
     return enumerate(source)
+
+
+def _position(raw: Raw) -> int:
+    return raw.place if isinstance(raw.place, int) else _extent(raw).offset
 
 
 def _extent(raw: Raw) -> Extent:

@@ -18,6 +18,7 @@ from likewise.data.archives import ARCHIVE_SUFFIXES, archive_reader, list_archiv
 from likewise.data.raw import MAX_BYTES, Content, Member, Raw, Source, Unreadable
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+OUTSIDE = "a link that leads outside the folder"
 
 
 def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str] = ()) -> Source:
@@ -110,11 +111,16 @@ def _refusal(entry: os.DirEntry[str], root: Path, *, follow_links: bool) -> str 
     """Say why a directory's entry is not read, or None for a file that is."""
     if not entry.is_symlink():
         return None if entry.is_file(follow_symlinks=False) else "not a regular file"
-    target = Path(os.path.realpath(entry.path))
+    return link_refusal(entry.path, root, follow_links=follow_links)
+
+
+def link_refusal(link: str, root: Path, *, follow_links: bool) -> str | None:
+    """Say why a link below the root is not followed, or None for one that is."""
+    target = Path(os.path.realpath(link))
     if not target.exists():
         return "a broken link"
     if not (follow_links or target.is_relative_to(root)):
-        return "a link that leads outside the folder"
+        return OUTSIDE
     if target.is_dir():
         return "a link to a folder"
     return None if stat.S_ISREG(target.stat().st_mode) else "not a regular file"

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likewise.data.cleaning import duplicates, refuse_small_classes
+from likewise.data.cleaning import duplicates, small_classes
 from likewise.data.decoding import decode_all
 from likewise.data.images import MIN_SIDE, ImageSpec, decode
 from likewise.data.media import MediaWriter
-from likewise.data.raw import Raw, Source
+from likewise.data.raw import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +24,11 @@ class Ingested:
     """What became of everything that was found.
 
     Attributes:
-        samples: id, class, group, given, path, hash: text, sorted by id; row `i` is row `i` of the media.
+        samples: id, class, group, path, hash: text, sorted by id; row `i` is row `i` of the media.
         quarantine: id, class, path, reason: text, sorted by id.
         found: How many samples the source had: those kept and those in quarantine.
+
+    Both frames end with the columns that the source carries along, named `carried.*`, of the types they have there.
     """
 
     samples: pd.DataFrame
@@ -41,6 +43,8 @@ def ingest(
     media_path: Path,
     workers: int | None = None,
     min_side: int = MIN_SIDE,
+    min_class: int = 2,
+    refuse_small: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ingested:
     """Decode the source into one array at `media_path`, and return what was kept and what was not.
@@ -53,10 +57,12 @@ def ingest(
         media_path: Where the array goes, a .npy file of uint8 (N, C, H, W); its folder exists.
         workers: Processes that decode; all cores by default.
         min_side: Images with a shorter side, in pixels, are rejected.
+        min_class: How many usable samples a class needs.
+        refuse_small: Refuse smaller classes; else their samples are left out.
         progress: Called with the number of samples done and found, after each.
 
     Raises:
-        ValueError: a class has fewer than two usable samples; nothing is written.
+        ValueError: nothing can be used, or a class has too few usable samples; nothing is written.
         OSError: the disk is full; nothing is left behind.
     """
     found = len(source)
@@ -75,40 +81,54 @@ def ingest(
                 progress(done, found)
         for index, reason in duplicates(source.raws, hashes).items():
             reasons[index] = reason
-        refuse_small_classes(source.raws, reasons)
+        for index, reason in small_classes(source.raws, reasons, least=min_class, refuse=refuse_small).items():
+            reasons[index] = reason
         kept = [index for index, reason in enumerate(reasons) if reason is None]
         media.keep([rows[index] for index in kept])
-    return Ingested(_samples(source.raws, hashes, kept), _quarantine(source.raws, reasons), found)
+    return Ingested(_samples(source, hashes, kept), _quarantine(source, reasons), found)
 
 
-def _samples(raws: Sequence[Raw], hashes: Sequence[str | None], kept: Sequence[int]) -> pd.DataFrame:
-    chosen = [raws[index] for index in kept]
+def _samples(source: Source, hashes: Sequence[str | None], kept: Sequence[int]) -> pd.DataFrame:
+    chosen = [source.raws[index] for index in kept]
     return _frame(
         {
             "id": [raw.id for raw in chosen],
             "class": [raw.label for raw in chosen],
             "group": [raw.group for raw in chosen],
-            "given": [raw.given for raw in chosen],
             "path": [raw.path for raw in chosen],
             "hash": [hashes[index] for index in kept],
-        }
+        },
+        source,
+        kept,
     )
 
 
-def _quarantine(raws: Sequence[Raw], reasons: Sequence[str | None]) -> pd.DataFrame:
-    rejected = [(raw, reason) for raw, reason in zip(raws, reasons, strict=True) if reason is not None]
+def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
+    rejected = [index for index, reason in enumerate(reasons) if reason is not None]
+    raws = [source.raws[index] for index in rejected]
     return _frame(
         {
-            "id": [raw.id for raw, _ in rejected],
-            "class": [raw.label for raw, _ in rejected],
-            "path": [raw.path for raw, _ in rejected],
-            "reason": [reason for _, reason in rejected],
-        }
+            "id": [raw.id for raw in raws],
+            "class": [raw.label for raw in raws],
+            "path": [raw.path for raw in raws],
+            "reason": [reasons[index] for index in rejected],
+        },
+        source,
+        rejected,
     )
 
 
-def _frame(columns: dict[str, list[str | None]]) -> pd.DataFrame:
+def _frame(columns: dict[str, list[str | None]], source: Source, rows: Sequence[int]) -> pd.DataFrame:
     # Only here: the processes that decode import this module's neighbours, and pandas takes half a second.
+    import numpy as np
     import pandas as pd
 
-    return pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
+    from likewise.artifacts import CARRIED
+
+    frame = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
+    if source.carried is None:
+        return frame
+    # Arrow's own types, so that whole numbers with gaps, dates and lists stay what they are.
+    taken = source.carried.take(np.asarray(rows, dtype=np.int64))
+    carried: pd.DataFrame = taken.to_pandas(types_mapper=pd.ArrowDtype)
+    return pd.concat([frame, carried.add_prefix(CARRIED)], axis=1)

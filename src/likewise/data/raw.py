@@ -1,12 +1,17 @@
 """What every source hands over: raw samples in a fixed order, and a way to read each."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_BYTES = 1 << 28
 """Files above 256 MiB are refused unread, so that one file cannot fill the memory."""
@@ -56,30 +61,28 @@ class Raw:
         id: Unique in its source, and stable when data is added.
         label: The class, or None where there is none.
         group: What classes or samples share (an alphabet, a session), or None.
-        given: The split that the source itself declares, or None.
         path: Where the content is, relative to the source's root.
         refused: Why the source will not read it, or None.
-        place: Its extent in an archive, or its row in an array; None for a plain file.
+        place: Its extent in an archive, or its row in an array or a table; None for a plain file.
     """
 
     id: str
     label: str | None
     path: str
     group: str | None = None
-    given: str | None = None
     refused: str | None = None
     place: Extent | int | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # A third of the time of a slotted dataclass's own pickling; a million of these go to the decoding processes.
-        return Raw, (self.id, self.label, self.path, self.group, self.given, self.refused, self.place)
+        return Raw, (self.id, self.label, self.path, self.group, self.refused, self.place)
 
 
 class Reader(Protocol):
     """Reads the content of raw samples.
 
     `reach` says who may read: "anywhere" is small to pickle and reads in any order and any process, "forward" must be
-    read here and is fast only in the order of the extents, "memory" holds decoded arrays.
+    read here and is fast only in the order of their places, "memory" holds decoded arrays.
     """
 
     @property
@@ -92,10 +95,17 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Raw samples sorted by id, and the reader of their content."""
+    """Raw samples sorted by id, and the reader of their content.
+
+    Attributes:
+        raws: The samples.
+        reader: Reads their content.
+        carried: What else the source says of them, a column each and row `i` of sample `i`, as it is there; or None.
+    """
 
     raws: tuple[Raw, ...]
     reader: Reader
+    carried: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self.raws)

@@ -114,11 +114,11 @@ def decode(
     """
     numbers = numbers_in(content)
     if numbers.rows > max_points:
-        raise Unreadable(f"{numbers.rows} points, more than {max_points}")
+        raise Unreadable(f"more than {max_points} points: {numbers.rows}")
     times, channels = _places(numbers, spec)
     values = numbers.read([*times, *channels])
     if len(values) < min_points:
-        raise Unreadable(f"{len(values)} points, fewer than {min_points}")
+        raise Unreadable(f"fewer than {min_points} points: {len(values)}")
     _check_values(values, numbers, [*times, *channels])
     _check_time(values[:, : len(times)])
     time = values[:, 0] if times else None

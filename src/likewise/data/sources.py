@@ -7,7 +7,9 @@ from pathlib import Path
 from likewise.choices import choose, one_of
 from likewise.data.arrays import open_digits, open_idx
 from likewise.data.folders import open_folder
+from likewise.data.manifest import open_manifest
 from likewise.data.raw import Content, Raw, Source, Unreadable
+from likewise.data.shards import open_parquet
 
 __all__ = ["SOURCES", "Content", "Raw", "Source", "Unreadable", "open_source"]
 
@@ -22,7 +24,7 @@ def open_source(name: str, path: str | Path, **options: object) -> Source:
     _check_options(name, opener, options)
     source = opener(Path(path), **options)
     if not len(source):
-        raise ValueError(f"the source {name!r} at {path} is empty: no file in it is a sample")
+        raise ValueError(f"the source {name!r} at {path} is empty: nothing in it is a sample")
     return source
 
 
@@ -36,4 +38,6 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "digits": open_digits,
     "folder": open_folder,
     "idx": open_idx,
+    "manifest": open_manifest,
+    "parquet": open_parquet,
 }

@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAMES = ("train", "val", "test")
+HASHED = ("class", "group", "sample")
+"""What a split by hash may keep on one side."""
+
+SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names that people give to splits, in any case, and ours for them."""
+
 NAMED = 3
 
 
@@ -26,6 +41,7 @@ class Request:
     test: float
     fold: int
     seed: int
+    given: pd.Series[str] | None
     file: pd.DataFrame | None
     ignore: Collection[str]
 
@@ -38,6 +54,7 @@ def assign(
     test: float,
     fold: int = 0,
     seed: int = 0,
+    given: pd.Series[str] | None = None,
     file: pd.DataFrame | None = None,
     ignore: Collection[str] = (),
 ) -> pd.Series[str]:
@@ -49,25 +66,27 @@ def assign(
     part, together everything once.
 
     Args:
-        samples: The columns id, class, hash, and given for `by="source"`.
-        by: What is kept on one side: "class" (test classes are never seen in training) or "sample"; or where the split
-            comes from: "file" (`file`'s) or "source" (the source's own test, with val taken from its train by sample).
-        val: The share of val, for class, sample and source.
-        test: The share of test, for class and sample.
-        fold: Which part is test, for class and sample; above 0 `test` must be 1/k.
+        samples: The columns id, class, hash, and group for `by="group"`.
+        by: What is kept on one side: "class" (test classes are never seen in training), "group" (no writer, session or
+            camera on both sides) or "sample"; or where the split comes from: "column" (`given`'s test, and its val or,
+            where it has none, a val taken from its train by sample) or "file" (`file`'s).
+        val: The share of val, for class, group, sample and column.
+        test: The share of test, for class, group and sample.
+        fold: Which part is test, for class, group and sample; above 0 `test` must be 1/k.
         seed: Another seed is another split.
+        given: For `by="column"`: the split of each sample, on the samples' index, by one of the names in `SPELLINGS`.
         file: For `by="file"`: the columns id and split, a row for each sample.
         ignore: Ids that `file` may name although they are no samples, such as those in quarantine.
 
     Raises:
-        ValueError: unknown `by`, shares that leave nothing, a fold that does not exist, ids that are missing, unknown
-            or named twice in `file`, no split given by the source, a leak, or a split with fewer than two classes that
-            have two samples, of which no pairs can be made.
+        ValueError: unknown `by`, shares that leave nothing, a fold that does not exist, samples without the class,
+            group or split that is asked for, ids that are missing, unknown or named twice in `file`, a leak, or a split
+            with fewer than two classes that have two samples, of which no pairs can be made.
     """
     splitter = choose("way to split", by, SPLITTERS)
-    if fold and by not in ("class", "sample"):
-        raise ValueError(f"fold is {fold}: there are folds only of a split by class or sample, not by {by}")
-    request = Request(val=val, test=test, fold=fold, seed=seed, file=file, ignore=ignore)
+    if fold and by not in HASHED:
+        raise ValueError(f"fold is {fold}: there are folds only of a split by {', '.join(HASHED)}, not by {by}")
+    request = Request(val=val, test=test, fold=fold, seed=seed, given=given, file=file, ignore=ignore)
     splits = splitter(samples, request).rename("split")
     refuse_leaks(samples, splits, by=by)
     _refuse_too_small(samples, splits, by=by)
@@ -75,12 +94,12 @@ def assign(
 
 
 def refuse_leaks(samples: pd.DataFrame, splits: pd.Series[str], *, by: str) -> None:
-    """Check that no content is in two splits, nor, when split by class, any class.
+    """Check that no content is in two splits, nor, when split by class or group, any of these.
 
     Raises:
         ValueError: names the first three of them.
     """
-    for column in ("hash", *(("class",) if by == "class" else ())):
+    for column in ("hash", *((by,) if by in ("class", "group") else ())):
         sides = splits.groupby(samples[column]).nunique()
         leaking = sides.index[sides > 1]
         if len(leaking):
@@ -93,6 +112,16 @@ def _by_class(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
     if len(missing):
         raise ValueError(f"{_named(missing)} have no class: split by sample")
     return _by_hash(samples["class"], request)
+
+
+def _by_group(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    missing = samples["id"][samples["group"].isna()]
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} of {len(samples)} samples have no group ({_named(missing)}): a table names it in the "
+            "column of ingest.columns.group, in folders it is the one above the class; or split by class or sample"
+        )
+    return _by_hash(samples["group"], request)
 
 
 def _by_sample(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
@@ -119,17 +148,39 @@ def _by_hash(identities: pd.Series[str], request: Request) -> pd.Series[str]:
     return identities.map({identity: side(identity) for identity in identities.unique()}).astype("str")
 
 
-def _by_source(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
-    missing = samples["id"][samples["given"].isna()]
+def _by_column(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
+    if request.given is None:
+        raise ValueError("split by column needs the split of each sample (ingest.split.column)")
+    missing = samples["id"][request.given.isna()]
     if len(missing):
-        raise ValueError(f"the source gives no split for {_named(missing)}: split by class or sample (ingest.split.by)")
-    _refuse_unknown(samples["given"])
-    given = samples["given"]
+        raise ValueError(
+            f"the column of ingest.split.column is empty for {len(missing)} of {len(samples)} samples "
+            f"({_named(missing)}): fill it, or split by class or sample (ingest.split.by)"
+        )
+    given = standard(request.given)
     if (given == "val").any():
         return given
     end = int(_share("val", request.val) * PLACES)
     carved = samples["id"].map(lambda name: _place(name, request.seed) < end)
     return given.mask((given == "train") & carved, "val")
+
+
+def standard(splits: pd.Series[str]) -> pd.Series[str]:
+    """Return the splits by our names for them: "validation" and "Dev" are "val".
+
+    Raises:
+        ValueError: a split by another name.
+
+    Example:
+        >>> import pandas as pd
+        >>> standard(pd.Series(["train", "Validation"])).tolist()
+        ['train', 'val']
+    """
+    lowered = splits.astype("str").str.lower()
+    unknown = splits[~lowered.isin(list(SPELLINGS))]
+    if len(unknown):
+        raise ValueError(f"unknown splits {_named(unknown.unique())}: known are {', '.join(SPELLINGS)}")
+    return lowered.map(SPELLINGS).astype("str")
 
 
 def _by_file(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
@@ -140,8 +191,8 @@ def _by_file(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
     _refuse_any(samples["id"][~samples["id"].isin(listed)], "have no row in the split file")
     known = {*samples["id"], *request.ignore}
     _refuse_any(listed[~listed.isin(known)], "are in the split file and not among the samples")
-    _refuse_unknown(request.file["split"])
-    return samples["id"].map(request.file.set_index("id")["split"]).astype("str")
+    splits = standard(request.file["split"])
+    return samples["id"].map(splits.set_axis(listed)).astype("str")
 
 
 PLACES = 1 << 256
@@ -185,18 +236,12 @@ def _refuse_too_small(samples: pd.DataFrame, splits: pd.Series[str], *, by: str)
         )
 
 
-def _advice(small: Collection[str], by: str) -> str:
-    if by == "file":
-        return "change the split file (ingest.split.file)"
+def _advice(small: list[str], by: str) -> str:
+    if by == "file" or (by == "column" and small != ["val"]):
+        return f"change the split {by} (ingest.split.{by})"
     lowered = "lower" if "train" in small else "raise"
     keys = [f"ingest.split.{name}" for name in ("val", "test") if "train" in small or name in small]
     return f"{lowered} {' and '.join(keys)}, add data, or try another ingest.split.seed"
-
-
-def _refuse_unknown(splits: pd.Series[str]) -> None:
-    unknown = splits[~splits.isin(NAMES)]
-    if len(unknown):
-        raise ValueError(f"unknown splits {_named(unknown.unique())}: known are {', '.join(NAMES)}")
 
 
 def _refuse_any(ids: pd.Series[str], what: str) -> None:
@@ -211,7 +256,8 @@ def _named(values: Iterable[str]) -> str:
 
 SPLITTERS: dict[str, Callable[[pd.DataFrame, Request], pd.Series[str]]] = {
     "class": _by_class,
+    "group": _by_group,
     "sample": _by_sample,
+    "column": _by_column,
     "file": _by_file,
-    "source": _by_source,
 }

@@ -13,16 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from likewise import artifacts, distances
+from likewise.data import kinds
 from likewise.data.batches import Media
-from likewise.data.images import ImageSpec, Unreadable, decode
+from likewise.data.raw import Unreadable
 from likewise.evaluation.calibration import Calibration, Threshold
 from likewise.learning import encoders
 from likewise.learning.embedding import embed
 
-FORMAT = 1
+FORMAT = 2
 
 Item = str | Path | bytes | np.ndarray[Any, Any]
-"""One image: the path of a file, its encoded bytes, or a uint8 array: (height, width[, 3]), or as it is stored."""
+"""One sample: the path of a file, its encoded bytes, or an array as it is stored (images also (height, width[, 3]))."""
 
 
 class ModelError(ValueError):
@@ -53,21 +54,26 @@ class Model:
 
     Args:
         encoder: the trained network.
+        preprocessing: what a file becomes before the encoder sees it.
         distance: name of the distance it was trained for.
         threshold: when the answer is "same".
         calibration: from score to probability.
     """
 
     def __init__(
-        self, encoder: encoders.Encoder, *, distance: str, threshold: Threshold, calibration: Calibration
+        self,
+        encoder: encoders.Encoder,
+        *,
+        preprocessing: kinds.Preprocessing,
+        distance: str,
+        threshold: Threshold,
+        calibration: Calibration,
     ) -> None:
-        self.encoder = encoder
+        self.encoder, self.preprocessing = encoder, preprocessing
         self.distance = distances.build(distance)
         threshold.check(distance)
         calibration.check(distance)
         self.threshold, self.calibration = threshold, calibration
-        channels, height, width = encoder.input_shape
-        self.spec = ImageSpec(height=height, width=width, channels=channels)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Model:
@@ -81,6 +87,7 @@ class Model:
         judged = _read(calibration, artifacts.CALIBRATION.keys)
         return cls(
             encoder,
+            preprocessing=kinds.build(**_read(description, artifacts.MODEL.keys)["preprocessing"]),
             distance=distance,
             threshold=Threshold.from_dict(judged["threshold"]),
             calibration=Calibration.from_dict(judged["probability"]),
@@ -89,31 +96,37 @@ class Model:
     def embed(self, items: Iterable[Item]) -> np.ndarray[Any, Any]:
         """Return the embeddings of the items: float32 (n, embedding).
 
+        A sound of several windows has the mean of their embeddings, at length 1 where the encoder gives such.
+
         Raises:
-            Unreadable: when an item is not an image: which one, and the reason.
+            Unreadable: when an item is not of the model's kind: which one, and the reason.
             FileNotFoundError: when a path does not exist.
         """
-        decoded = [self._decoded(item, place) for place, item in enumerate(items, start=1)]
-        shape = (0, self.spec.channels, self.spec.height, self.spec.width)
-        array = np.stack(decoded) if decoded else np.empty(shape, dtype=np.uint8)
+        rows = [self._rows(item, place) for place, item in enumerate(items, start=1)]
+        array = np.concatenate(rows) if rows else np.empty((0, *self.preprocessing.shape), self.preprocessing.dtype)
         media = Media(array, device=next(self.encoder.parameters()).device)
-        return embed(self.encoder, media, np.arange(len(array))).numpy()
+        found = embed(self.encoder, media, np.arange(len(array)))
+        counts = torch.tensor([len(each) for each in rows])
+        return self._joined(found, counts).numpy() if len(array) > len(rows) else found.numpy()
 
-    def _decoded(self, item: Item, place: int) -> np.ndarray[Any, Any]:
+    def _rows(self, item: Item, place: int) -> np.ndarray[Any, Any]:
         content = Path(item).read_bytes() if isinstance(item, str | Path) else item
-        if isinstance(content, np.ndarray) and content.shape == self.spec.shape and content.dtype == np.uint8:
-            return content
         try:
-            return decode(content, self.spec)
+            return self.preprocessing.rows(content)
         except Unreadable as error:
-            which = item if isinstance(item, str | Path) else f"image {place}"
+            which = item if isinstance(item, str | Path) else f"{self.preprocessing.kind} {place}"
             raise Unreadable(f"{which}: {error}") from None
+
+    def _joined(self, windows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """Return one embedding an item from those of its windows."""
+        means = torch.stack([part.mean(dim=0) for part in windows.split(counts.tolist())])  # type: ignore[no-untyped-call]
+        return torch.nn.functional.normalize(means) if self.encoder.normalise else means
 
     def compare(self, left: Item, right: Item) -> Comparison:
         """Tell whether two items are the same, how far they are and how sure that is.
 
         Raises:
-            Unreadable: when an item is not an image: which one, and the reason.
+            Unreadable: when an item is not of the model's kind: which one, and the reason.
         """
         embeddings = torch.from_numpy(self.embed([left, right]))
         distance = self.distance.paired(embeddings[:1], embeddings[1:])
@@ -136,7 +149,7 @@ def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, st
     about = _read(description, artifacts.MODEL.keys)
     if about["format"] != FORMAT:
         raise ModelError(f"{description}: format {about['format']!r}; this version reads format {FORMAT}")
-    if artifacts.sha256(_present(weights)) != about["weights_sha256"]:
+    if artifacts.file_sha256(_present(weights)) != about["weights_sha256"]:
         raise ModelError(f"{weights}: not the weights that {description.name} names (SHA-256 differs)")
     encoder = encoders.from_description(about["encoder"])
     encoder.load_state_dict(load_file(weights))

@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
 
 class Embedder(PythonModel):
-    """Embeds images: encoded bytes, base64 text, or uint8 arrays (n, channels, height, width)."""
+    """Embeds samples of the model's kind: encoded bytes, base64 text, or arrays as they are stored (n, ...)."""
 
     def load_context(self, context: Any) -> None:
         """Load the model from the files that MLflow put in place."""
@@ -33,33 +33,37 @@ class Embedder(PythonModel):
 
         Args:
             context: not used; the model was loaded from it.
-            model_input: an array or a list of images, or a frame whose first column holds them.
+            model_input: an array or a list of samples, or a frame whose first column holds them.
             params: not used.
 
         Raises:
-            ValueError: when an item is not an image, or not one of these forms, with the reason.
+            ValueError: when an item is not of the kind, or not one of these forms, with the reason.
         """
-        return self._model.embed(_bytes_or_array(item) for item in _items(model_input))
+        dtype = np.dtype(self._model.preprocessing.dtype)
+        return self._model.embed(_bytes_or_array(item, dtype) for item in _items(model_input))
 
 
 def _items(given: Any) -> Iterable[Any]:
     return given.iloc[:, 0] if isinstance(given, pd.DataFrame) else given
 
 
-def _bytes_or_array(item: Any) -> Any:
+def _bytes_or_array(item: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(item, str):
         return _decoded(item)
-    return item if isinstance(item, bytes) else _pixels(np.asarray(item))
+    if isinstance(item, bytes):
+        return item
+    array = np.asarray(item)
+    return _whole_numbers(array) if dtype == np.uint8 else array.astype(dtype)
 
 
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise ValueError(f"text must be a base64-encoded image ({error}), given {text[:20]!r}") from None
+        raise ValueError(f"text must be a base64-encoded file ({error}), given {text[:20]!r}") from None
 
 
-def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _whole_numbers(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the array as uint8: JSON knows whole numbers only, and 0..1 must not silently become black."""
     pixels = array.astype(np.uint8)
     if not np.array_equal(pixels, array):

@@ -34,7 +34,7 @@ def load_by_weights(digest: str, root: Path) -> tuple[Encoder, str]:
     folder = loading.download(address, root)
     description, weights = (folder / Path(path).name for path in (artifacts.MODEL.path, artifacts.WEIGHTS.path))
     loaded = load_encoder(description, weights)
-    if artifacts.sha256(weights) != digest:
+    if artifacts.file_sha256(weights) != digest:
         raise ModelError(f"{address}: tagged with weights {digest}, but it has others; delete this version")
     return loaded
 
@@ -49,8 +49,8 @@ def _address(digest: str, root: Path) -> str:
         raise ModelError(f"{wanted}: {tracking.reason(error)}") from None
     if not found:
         raise ModelError(
-            f"{wanted}: no registered model has them; give the tag {tracking.WEIGHTS_TAG} of a version, which is "
-            "weights_sha256 in its model.json (sha256sum of the file is another number)"
+            f"{wanted}: no registered model has them; give the tag {tracking.WEIGHTS_TAG} of a version, or the "
+            "sha256sum of its encoder.safetensors"
         )
     first = min(found, key=_place)
     return f"models:/{first.name}/{first.version}"

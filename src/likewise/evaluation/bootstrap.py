@@ -181,7 +181,7 @@ class _Sorted:
     def roc(self, drawn: Counts) -> Roc:
         """Return the ROC of the trials repeated as often as their classes were drawn; `drawn` ends with a 1."""
         weights = drawn[self.left] * drawn[self.right]
-        kept = np.flatnonzero(weights)
+        kept = np.flatnonzero(weights > 0)
         falling, weights = self.falling[kept], weights[kept]
         ends = np.flatnonzero(np.diff(falling, append=-np.inf))
         true = np.cumsum(weights * self.genuine[kept])[ends]

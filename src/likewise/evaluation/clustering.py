@@ -88,12 +88,14 @@ def purity(labels: Labels, clusters: Labels) -> float:
         clusters: (samples,) its cluster.
 
     Raises:
-        ValueError: when one is missing for a sample.
+        ValueError: when there is no sample, or one without a class or a cluster.
 
     >>> purity(["a", "a", "b", "b", "b"], [0, 0, 0, 1, 1])
     0.8
     """
     samples = len(labels)
+    if not samples:
+        raise ValueError("purity needs at least one sample")
     codes, found = as_codes(labels, samples=samples), as_codes(clusters, samples=samples)
     cells, counts = np.unique(np.stack((found, codes)), axis=1, return_counts=True)
     commonest = np.zeros(int(found.max()) + 1, dtype=np.int64)

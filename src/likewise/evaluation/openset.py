@@ -66,8 +66,7 @@ class Search:
         Raises:
             ValueError: for a rate that is not above 0 and below 1, or finer than so many strangers can show.
         """
-        if not 0 < far < 1:
-            raise ValueError(f"a false-alarm rate lies between 0 and 1, not at {far}")
+        _check_rate(far)
         if far < self.least_far - SLACK:
             raise ValueError(
                 f"{self.strangers.size} strangers cannot show a false-alarm rate of {far:g}; "
@@ -138,10 +137,10 @@ def evaluate(
     >>> points, names = np.array([[0.0], [0.2], [5.0], [5.1], [9.0], [7.0]]), ["a", "a", "b", "b", "c", "d"]
     >>> found = evaluate((points, names), (points, names), distance="euclidean", far=0.5, seed=0)
     >>> found.detection_rate, found.false_alarm_rate, found.mates, found.strangers, found.classes
-    (1.0, 0.0, 2, 2, 2)
+    (1.0, 0.5, 2, 2, 2)
     """
-    searches = [_searched(samples, distance, share, shots, rank, seed) for samples in (val, test)]
-    chosen, judged = searches
+    _check_rate(far)
+    chosen, judged = (_searched(samples, distance, share, shots, rank, seed) for samples in (val, test))
     shown = far >= chosen.least_far - SLACK
     threshold = chosen.threshold_at(far) if shown else None
     return OpenSetResult(
@@ -267,6 +266,11 @@ def _best(scores: Scores, starts: Indices, own: Indices, rank: int) -> Floats:
         behind = (best >= score[:, None]).sum(axis=1) > rank
         found[rows] = np.where(behind & (own[rows] >= 0), -np.inf, score)
     return found
+
+
+def _check_rate(far: float) -> None:
+    if not 0 < far < 1:
+        raise ValueError(f"a false-alarm rate lies between 0 and 1, not at {far}")
 
 
 def _between(below: float, above: float) -> float:

@@ -19,11 +19,18 @@ class Backbone(nn.Module):
     """The middle of an encoder: a standardised batch (n, *input_shape) to features (n, features).
 
     A subclass takes `input_shape` and keyword-only options, all of them JSON values, and sets `features`.
-    `any_length` says that the last axis of the input may have another size than at construction.
+
+    Attributes:
+        features: numbers that come out, for each sample.
+        any_length: whether the last axis of the input may have another size than at construction.
+        images: whether it takes images only; it is then given samples (bands, frames) as images of one channel.
+        symbols: whether the numbers of a sample stand for things, such as letters, and are not standardised.
     """
 
     features: int
     any_length: bool = False
+    images: bool = False
+    symbols: bool = False
 
 
 class Mlp(Backbone):
@@ -78,6 +85,19 @@ def sequence_shape(owner: str, input_shape: tuple[int, ...]) -> tuple[int, int]:
     return input_shape[0], input_shape[1]
 
 
+def text_shape(owner: str, input_shape: tuple[int, ...]) -> int:
+    """Return `input_shape` as the length.
+
+    Raises:
+        ValueError: when it is the shape of something else than a text.
+    """
+    if len(input_shape) != 1:
+        raise ValueError(
+            f"{owner} needs texts (length,), but was given samples of shape {input_shape}; {_advice(input_shape)}"
+        )
+    return input_shape[0]
+
+
 def normalisation(owner: str, name: str, channels: int) -> nn.Module:
     """Return the layer `name` for (n, channels, ...): `group` (Wu and He 2018) or `batch` (Ioffe 2015).
 
@@ -88,7 +108,11 @@ def normalisation(owner: str, name: str, channels: int) -> nn.Module:
 
 
 def _advice(input_shape: tuple[int, ...]) -> str:
-    family = {2: "tdnn or mlp fits", 3: "conv, resnet, vit or mlp fits"}
+    family = {
+        1: "bytes or mlp fits",
+        2: "tdnn, vit, conv, resnet or mlp fits",
+        3: "conv, resnet, vit or mlp fits",
+    }
     return family.get(len(input_shape), "mlp fits")
 
 

@@ -36,6 +36,8 @@ class Conv(Backbone):
         norm: `group` or `batch`.
     """
 
+    images = True
+
     def __init__(self, input_shape: tuple[int, ...], *, width: int = 32, side: int = 4, norm: str = "group") -> None:
         super().__init__()
         channels, *size = image_shape("conv", input_shape)
@@ -70,6 +72,8 @@ class ResNet(Backbone):
         blocks: residual blocks a stage, two convolutions each.
         norm: `group` or `batch`.
     """
+
+    images = True
 
     def __init__(self, input_shape: tuple[int, ...], *, width: int = 16, blocks: int = 1, norm: str = "group") -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from likewise.choices import choose, one_of
 from likewise.learning import initialisers
 from likewise.learning.backbones import Backbone, Mlp
+from likewise.learning.byte_network import ByteNetwork
 from likewise.learning.convolutional import Conv, ResNet
 from likewise.learning.options import whole
 from likewise.learning.tdnn import Tdnn
@@ -33,7 +34,8 @@ class Encoder(nn.Module):
     """Standardise, backbone, linear head, L2 normalisation: raw samples to embeddings.
 
     Samples come in raw units, as they are stored: uint8 0..255 or float, the cast is inside. `mean` and `std`
-    are buffers (1, channels, 1, ...), and so travel with the weights and into ONNX. Made by `build`.
+    are buffers (1, channels, 1, ...), and so travel with the weights and into ONNX; they are 0 and 1 for a backbone
+    that takes symbols. One that takes images sees (bands, frames) as an image of one channel. Made by `build`.
 
     The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
     learnt for the distance (`rescale`).
@@ -79,6 +81,8 @@ class Encoder(nn.Module):
         """
         self._check(samples)
         standard = (samples.to(self.mean.dtype) - self.mean) / self.std
+        if self.backbone.images and standard.dim() == 3:
+            standard = standard.unsqueeze(1)
         embeddings: Tensor = self.head(self.backbone(standard)).float()
         return (F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings) * self.scale
 
@@ -125,14 +129,15 @@ def build(
 
     Args:
         name: one of `ENCODERS`.
-        input_shape: of one sample: (channels, height, width), (channels, length), or (numbers,) for mlp.
+        input_shape: of one sample: (channels, height, width); (channels, length), of which conv and resnet make an
+            image of one channel, such as a sound's (bands, frames); (length,) for bytes; any for mlp.
         embedding: numbers an embedding, 2 to 2048.
         normalise: give embeddings of length 1.
         initialiser: one of `initialisers.INITIALISERS`.
         seed: decides the first weights.
         mean: what is taken off each channel, in raw units, one number or one a channel; none: 127.5 for
-            images, 0 for others.
-        std: what each channel is divided by after that; none: 127.5 for images, 1 for others.
+            images, 0 for others. A backbone of symbols, bytes, looks them up as they are: always 0.
+        std: what each channel is divided by after that; none: 127.5 for images, 1 for others. For bytes always 1.
         **options: the backbone's own, such as `width`.
 
     Raises:
@@ -151,15 +156,16 @@ def build(
     for option in options:
         one_of(f"option of the encoder {name}", option, defaults)
     options = defaults | options
+    statistics = (1,) if kind.symbols else shape
     with initialisers.seeded(seed), torch.device("cpu"):
         encoder = Encoder(
             name,
-            kind(shape, **options),
+            kind((1, *shape) if kind.images and len(shape) == 2 else shape, **options),
             shape,
             embedding,
             normalise=normalise,
-            mean=_per_channel("mean", mean, shape),
-            std=_per_channel("std", std, shape),
+            mean=_per_channel("mean", 0.0 if kind.symbols else mean, statistics),
+            std=_per_channel("std", 1.0 if kind.symbols else std, statistics),
             options=options,
         )
         initialisers.apply(encoder, initialiser, seed=seed)
@@ -212,5 +218,6 @@ ENCODERS: dict[str, type[Backbone]] = {
     "resnet": ResNet,
     "vit": VisionTransformer,
     "tdnn": Tdnn,
+    "bytes": ByteNetwork,
     "mlp": Mlp,
 }

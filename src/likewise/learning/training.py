@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from likewise.choices import choose
 from likewise.data.augment import Augmentation
+from likewise.data.augmentations import Augment
 from likewise.data.batches import Media
 from likewise.learning import optimisation, parts
 from likewise.learning.averaging import Average
@@ -60,7 +61,7 @@ class Settings:
     clip: float
     precision: str
     seed: int
-    augment: Augmentation = field(default_factory=Augmentation)
+    augment: Augment = field(default_factory=Augmentation)
     loss_learning_rate: float | None = None
     warmup: float = 0.0
     ema: float = 0.0

@@ -1,4 +1,4 @@
-"""A small vision transformer."""
+"""A small vision transformer, also over time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ POSITION_STD = 0.02
 class VisionTransformer(Backbone):
     """A transformer over patches, read at a class token (Dosovitskiy et al. 2021), pre-norm.
 
+    A patch of an image is a square of pixels, one of a sequence some points that follow each other, with all channels.
+
     Each block: x + attention(norm(x)), then x + mlp(norm(x)), attention softmax(Q K' / sqrt(d)) V.
 
     Args:
-        input_shape: (channels, height, width), both sides multiples of `patch`.
-        patch: side of a patch in pixels.
+        input_shape: (channels, height, width) or (channels, length), all but the channels multiples of `patch`.
+        patch: side of a patch in pixels, or points of a patch.
         width: numbers a token, a multiple of `heads`.
         depth: transformer blocks.
         heads: attention heads.
@@ -32,18 +34,19 @@ class VisionTransformer(Backbone):
         self, input_shape: tuple[int, ...], *, patch: int = 4, width: int = 96, depth: int = 4, heads: int = 4
     ) -> None:
         super().__init__()
-        channels, height, breadth = image_shape("vit", input_shape)
-        _check_patch(whole("vit", "patch", patch), height, breadth)
+        channels, *sides = input_shape if len(input_shape) == 2 else image_shape("vit", input_shape)
+        _check_patch(whole("vit", "patch", patch), sides)
         self.features = whole("vit", "width", width, step=whole("vit", "heads", heads))
-        self.patches = nn.Conv2d(channels, width, patch, stride=patch)
-        self.tokens = Tokens((height // patch) * (breadth // patch), width)
+        convolution = nn.Conv1d if len(sides) == 1 else nn.Conv2d
+        self.patches = convolution(channels, width, patch, stride=patch)
+        self.tokens = Tokens(math.prod(side // patch for side in sides), width)
         blocks = [_Block(width, heads) for _ in range(whole("vit", "depth", depth))]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (n, channels, height, width) to (n, width)."""
-        tokens = self.tokens(self.patches(images).flatten(2).transpose(1, 2))  # (n, 1 + patches, width)
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map (n, channels, height, width) or (n, channels, length) to (n, width)."""
+        tokens = self.tokens(self.patches(samples).flatten(2).transpose(1, 2))  # (n, 1 + patches, width)
         features: Tensor = self.norm(self.blocks(tokens)[:, 0])
         return features
 
@@ -102,14 +105,19 @@ class _Block(nn.Module):
         return tokens + self.mlp(tokens)  # type: ignore[no-any-return]
 
 
-def _check_patch(patch: int, height: int, breadth: int) -> None:
-    common = math.gcd(height, breadth)
+def _check_patch(patch: int, sides: list[int]) -> None:
+    common = math.gcd(*sides)
     if common % patch == 0:
         return
     fitting = [side for side in range(1, common + 1) if common % side == 0]
     nearest = min(fitting, key=lambda side: (abs(side - patch), -side))
-    sides = " x ".join(str(max(1, round(side / patch)) * patch) for side in (height, breadth))
+    kind = "images" if len(sides) == 2 else "sequences"
+    filled = [max(1, round(side / patch)) * patch for side in sides]
     raise ValueError(
-        f"vit: patches of {patch} x {patch} do not fill images of {height} x {breadth}; "
-        f"resize to {sides}, or use patch={nearest} (of {', '.join(map(str, fitting))})"
+        f"vit: patches of {_times([patch] * len(sides))} do not fill {kind} of {_times(sides)}; "
+        f"resize to {_times(filled)}, or use patch={nearest} (of {', '.join(map(str, fitting))})"
     )
+
+
+def _times(sides: list[int]) -> str:
+    return " x ".join(map(str, sides))

@@ -4,93 +4,166 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 
 from likewise import artifacts
-from likewise.config import Block, run_stage
+from likewise.config import run_stage
+from likewise.data import kinds, tables
+from likewise.data.checks import Checked, Finding, check, told
 from likewise.data.images import ImageSpec
-from likewise.data.ingestion import ingest
+from likewise.data.ingestion import Ingested, ingest
+from likewise.data.raw import Source
 from likewise.data.sources import open_source
-from likewise.data.splits import assign
+from likewise.data.splits import SPELLINGS, assign
+from likewise.stages.ingest_params import Checks, Params, Split
 
 PROGRESS_EVERY = 10_000
-
-
-class Split(Block):
-    """How samples are divided into train, val and test."""
-
-    by: Literal["class", "sample", "source", "file"]
-    val: float = Field(gt=0, lt=1)
-    test: float = Field(gt=0, lt=1)
-    fold: int = Field(ge=0)
-    seed: int = Field(ge=0)
-    file: str | None
-
-    @model_validator(mode="after")
-    def _fits(self) -> Split:
-        if self.val + self.test >= 1:
-            raise ValueError(f"val {self.val} and test {self.test} leave nothing to train on")
-        if (self.by == "file") != (self.file is not None):
-            raise ValueError("by: file needs file: NAME (inside ingest.path), and only by: file takes it")
-        return self
-
-
-class Params(Block):
-    """The `ingest` block of params.yaml."""
-
-    source: Literal["digits", "folder", "idx"]
-    path: str = Field(min_length=1)
-    kind: Literal["image"]
-    height: int = Field(ge=4, le=4096)
-    width: int = Field(ge=4, le=4096)
-    channels: Literal[1, 3]
-    min_side: int = Field(ge=1)
-    split: Split
 
 
 def run(params: Params, root: Path) -> None:
     """Write the samples, their media, the quarantine and the summary."""
     path = root / params.path
-    spec = ImageSpec(height=params.height, width=params.width, channels=params.channels)
-    # The table of splits may lie among the samples, and is none.
-    options = {"skip": [params.split.file]} if params.source == "folder" and params.split.file else {}
-    source = open_source(params.source, path, **options)
+    source = open_source(params.source, path, **options(params))
+    refuse_missing_column(source, params.split)
+    file = read_splits(path / params.split.file) if params.split.file else None
+    # A refusal inside leaves no media behind.
     with artifacts.MEDIA.writing(root) as media:
-        found = ingest(source, spec, media_path=media, min_side=params.min_side, progress=_line)
-    division = params.split
-    samples = found.samples.assign(
-        split=assign(
-            found.samples,
-            by=division.by,
-            val=division.val,
-            test=division.test,
-            fold=division.fold,
-            seed=division.seed,
-            file=read_splits(path / division.file) if division.file else None,
-            ignore=set(found.quarantine["id"]),
+        found = take_in(source, params, media)
+        samples = found.samples.assign(split=divide(found, params.split, file))
+        findings = check(
+            Checked(
+                samples=samples,
+                quarantine=found.quarantine,
+                stated=stated(found, params.split, file),
+                media=np.load(media, mmap_mode="r"),
+                near_bits=params.near_bits,
+            ),
+            params.checks.model_dump(),
         )
-    )
-    artifacts.SAMPLES.write(samples[artifacts.SAMPLES.types.names], root)
+    artifacts.SAMPLES.write(in_order(samples), root)
     artifacts.write_offsets(np.arange(len(samples) + 1, dtype=np.int64), root)
     artifacts.QUARANTINE.write(found.quarantine, root)
     train = samples[(samples["split"] == "train") & samples["class"].notna()]
     artifacts.CLASSES.write(train[["id", "class"]], root)
-    summary = {
-        "source": params.source,
-        "kind": params.kind,
-        "shape": list(spec.shape),
-        "found": found.found,
-        "kept": len(samples),
-        "quarantined": kinds(found.quarantine["reason"]),
-        "splits": held(samples),
-    }
+    summary = summed_up(params, found, samples, findings)
     artifacts.SUMMARY.write(summary, root)
     print(describe(summary), flush=True)
+    for name, finding in findings.items():
+        if finding.count:
+            print(f"ingest: {told(name, finding)}", flush=True)
+
+
+def take_in(source: Source, params: Params, media: Path) -> Ingested:
+    """Decode and clean the samples, their media to be written to a file."""
+    return ingest(
+        source,
+        shape(params),
+        media_path=media,
+        min_side=params.min_side,
+        min_class=params.min_class,
+        refuse_small=params.checks.small_classes == "fail",
+        progress=_line,
+    )
+
+
+def shape(params: Params) -> ImageSpec:
+    """Return the shape that images take."""
+    return ImageSpec(height=params.height, width=params.width, channels=params.channels)
+
+
+def preprocessing(params: Params) -> kinds.Preprocessing:
+    """Return what a file becomes, in the form that travels with the model."""
+    spec = shape(params)
+    return kinds.build(
+        params.kind, height=spec.height, width=spec.width, channels=spec.channels, min_side=params.min_side
+    )
+
+
+def summed_up(
+    params: Params, found: Ingested, samples: pd.DataFrame, findings: Mapping[str, Finding]
+) -> dict[str, Any]:
+    """Return the summary: what was found, kept and left out, and what the checks found."""
+    return {
+        "source": params.source,
+        "kind": params.kind,
+        "shape": list(shape(params).shape),
+        "preprocessing": preprocessing(params).describe(),
+        "found": found.found,
+        "kept": len(samples),
+        "quarantined": reasons(found.quarantine["reason"]),
+        "splits": held(samples),
+        "checks": reported(findings, params.checks),
+    }
+
+
+def options(params: Params) -> dict[str, Any]:
+    """Return what the source has to know besides its path."""
+    if params.source in ("manifest", "parquet"):
+        columns = {"columns": tables.Columns(**params.columns.model_dump())}
+        return columns if params.source == "parquet" else {"table": params.table, **columns}
+    # The table of splits may lie among the samples, and is none.
+    return {"skip": [params.split.file]} if params.source == "folder" and params.split.file else {}
+
+
+def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Series[str]:
+    """Return the split of each sample that was kept."""
+    by_column = division.by == "column"
+    return assign(
+        found.samples,
+        by=division.by,
+        val=division.val,
+        test=division.test,
+        fold=division.fold,
+        seed=division.seed,
+        given=found.samples[f"{artifacts.CARRIED}{division.column}"].astype("str") if by_column else None,
+        file=file,
+        ignore=set(found.quarantine["id"]),
+    )
+
+
+def stated(found: Ingested, division: Split, file: pd.DataFrame | None) -> dict[str, str] | None:
+    """Return the split that a table states for each id, also of what was left out, or None where none does."""
+    if file is not None:
+        rows = file[["id", "split"]]
+    elif division.by == "column":
+        column = f"{artifacts.CARRIED}{division.column}"
+        rows = pd.concat([frame[["id", column]].astype("str") for frame in (found.samples, found.quarantine)])
+    else:
+        return None
+    names = rows.iloc[:, 1].str.lower().map(SPELLINGS)
+    return dict(zip(rows["id"][names.notna()], names.dropna(), strict=True))
+
+
+def reported(findings: Mapping[str, Finding], modes: Checks) -> dict[str, Any]:
+    """Return for the summary what each check is set to, and what it found."""
+    return {
+        name: {"mode": mode}
+        | ({"count": findings[name].count, "examples": list(findings[name].examples)} if name in findings else {})
+        for name, mode in modes.model_dump().items()
+    }
+
+
+def refuse_missing_column(source: Source, division: Split) -> None:
+    """Check that the source carries the column that says the split, if that is asked for.
+
+    Raises:
+        ValueError: it does not; lists those that it carries, the nearest first.
+    """
+    known = source.carried.column_names if source.carried is not None else []
+    if division.by == "column" and division.column not in known:
+        listed = tables.listed(division.column, known)
+        raise ValueError(f"ingest.split.column: the source carries no column {division.column!r}; it carries: {listed}")
+
+
+def in_order(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns in the order of the schema, those that are carried along last."""
+    own = artifacts.SAMPLES.types.names
+    return samples[[*own, *(column for column in samples.columns if column.startswith(artifacts.CARRIED))]]
 
 
 def read_splits(path: Path) -> pd.DataFrame:
@@ -105,9 +178,9 @@ def read_splits(path: Path) -> pd.DataFrame:
         raise ValueError(f"ingest.split.file: {path}: {error}") from None
 
 
-def kinds(reasons: pd.Series[str]) -> dict[str, int]:
+def reasons(given: pd.Series[str]) -> dict[str, int]:
     """Count the reasons without their particulars: "duplicate of a/1.png" counts as "duplicate"."""
-    short = Counter(re.sub(r"\d+", "N", re.split(r" of | with |: ", reason)[0]) for reason in reasons)
+    short = Counter(re.sub(r"\d+", "N", re.split(r" of | with |: ", reason)[0]) for reason in given)
     return dict(short.most_common())
 
 

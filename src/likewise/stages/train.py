@@ -97,11 +97,11 @@ def write(fit: Fit, params: Params, root: Path, *, key: str) -> None:
     with artifacts.WEIGHTS.writing(root) as path:
         save_file(weights, path)
     model = {
-        "format": 1,
-        "kind": "image",
+        "format": 2,
+        "preprocessing": artifacts.SUMMARY.read(root)["preprocessing"],
         "encoder": fit.encoder.describe(),
         "distance": params.distance,
-        "weights_sha256": artifacts.sha256(artifacts.WEIGHTS.existing(root)),
+        "weights_sha256": artifacts.file_sha256(artifacts.WEIGHTS.existing(root)),
     }
     artifacts.MODEL.write(model, root)
     history, layers = course(fit)

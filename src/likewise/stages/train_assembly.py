@@ -12,7 +12,7 @@ import pandas as pd
 from torch import nn
 
 from likewise import artifacts, distances, runtime
-from likewise.data.augment import Augmentation
+from likewise.data import augmentations
 from likewise.data.batches import Media, channel_statistics
 from likewise.evaluation.verification import roc_from_trials
 from likewise.learning import encoders, feeds, losses, training
@@ -44,7 +44,7 @@ def set_up(params: Params, root: Path) -> training.Fit:
         seed=params.seed,
     )
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
-    given["augment"] = Augmentation(**params.augment.model_dump())
+    given["augment"] = augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
     return training.Fit(
         new_encoder(params, array, train.index.to_numpy()).to(media.device),
         new_loss(params, classes=len(classes)).to(media.device),

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from likewise.config import Block, nearest
+from likewise.stages.augment_params import Augment
 
 ANY_DISTANCE = ("euclidean", "squared_euclidean", "cosine", "manhattan")
 COSINE = ("cosine",)
@@ -59,32 +60,17 @@ ENCODERS: dict[str, dict[str, type]] = {
     "resnet": {"width": int, "blocks": int, "norm": str},
     "vit": {"patch": int, "width": int, "depth": int, "heads": int},
     "tdnn": {"width": int, "norm": str},
+    "bytes": {"width": int, "depth": int},
     "mlp": {"width": int, "depth": int},
 }
 """The options of each encoder; a test holds it against the encoders themselves, which check the values."""
-
-
-class Augment(Block):
-    """The `train.augment` block: the strength of each change of the images, 0 for none."""
-
-    flip: float = Field(ge=0, le=1)
-    shift: float = Field(ge=0, le=1)
-    rotation: float = Field(ge=0, le=180)
-    scale: float = Field(ge=0, le=10)
-    shear: float = Field(ge=0, le=80)
-    elastic: float = Field(ge=0, le=1)
-    brightness: float = Field(ge=0, le=1)
-    contrast: float = Field(ge=0, le=10)
-    gamma: float = Field(ge=0, le=10)
-    blur: float = Field(ge=0, le=20)
-    erase: float = Field(ge=0, le=1)
 
 
 class Params(Block):
     """The `train` block of params.yaml."""
 
     feed: Literal["classes", "pairs", "triplets"]
-    encoder: Literal["conv", "resnet", "vit", "tdnn", "mlp"]
+    encoder: Literal["conv", "resnet", "vit", "tdnn", "bytes", "mlp"]
     encoder_options: dict[str, bool | int | float | str]
     embedding: int = Field(ge=2, le=2048)
     normalise: bool

@@ -1,0 +1,145 @@
+"""Checks of the ingested data: what each found, and whether that stops the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from likewise.data.cleaning import CONFLICT, DUPLICATE
+from likewise.data.fingerprints import Hashes, near_across, perceptual_hashes
+from likewise.data.raw import Pixels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+Mode = Literal["fail", "warn", "off"]
+NAMED = 3
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What the checks look at.
+
+    Attributes:
+        samples: id, class, group, split, a row for each of the media.
+        quarantine: id, class, reason of what was left out.
+        stated: The split that a table states for each id, kept or left out, by our names; None where hashes decide.
+        media: The images, uint8 (n, C, H, W).
+        near_bits: How many bits of 64 may differ between near-duplicates.
+    """
+
+    samples: pd.DataFrame
+    quarantine: pd.DataFrame
+    stated: Mapping[str, str] | None
+    media: Pixels
+    near_bits: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How many of what a check found, with the first few by name."""
+
+    count: int
+    what: str
+    examples: tuple[str, ...]
+
+
+def check(data: Checked, modes: Mapping[str, Mode]) -> dict[str, Finding]:
+    """Return what each check found that is not off, in the order of `modes`.
+
+    Raises:
+        ValueError: checks whose mode is "fail" found something; names all of these.
+    """
+    found = {name: CHECKS[name](data) for name, mode in modes.items() if mode != "off"}
+    failing = [told(name, found[name]) for name, mode in modes.items() if mode == "fail" and found[name].count]
+    if failing:
+        raise ValueError("; ".join(failing) + "; mend the data, or set the check to warn (ingest.checks)")
+    return found
+
+
+def told(name: str, finding: Finding) -> str:
+    """Say in a line what a check found.
+
+    >>> told("constant", Finding(1, "samples are of one colour", ("a/1.png",)))
+    'check constant: 1 samples are of one colour: a/1.png'
+    """
+    more = finding.count - len(finding.examples)
+    listed = "; ".join(finding.examples) + (f" and {more:,} more" if more else "")
+    return f"check {name}: {finding.count:,} {finding.what}{f': {listed}' if listed else ''}"
+
+
+def _small_classes(data: Checked) -> Finding:
+    lost = sorted(set(data.quarantine["class"].dropna()) - set(data.samples["class"].dropna()))
+    return _finding(lost, "classes have too few usable samples and are left out")
+
+
+def _label_conflicts(data: Checked) -> Finding:
+    rows = data.quarantine[data.quarantine["reason"].str.startswith(CONFLICT)]
+    pairs = zip(rows["id"], rows["reason"], strict=True)
+    return _finding([f"{id_}: {reason}" for id_, reason in pairs], "samples are under two classes and left out")
+
+
+def _same_file(data: Checked) -> Finding:
+    if data.stated is None:
+        return _finding([], SAME_FILE)
+    rows = data.quarantine[data.quarantine["reason"].str.startswith(DUPLICATE)]
+    twins = zip(rows["id"], rows["reason"].str.removeprefix(DUPLICATE), strict=True)
+    sides = [(one, data.stated.get(one), other, data.stated.get(other)) for one, other in twins]
+    both = [f"{one} ({a}) is {other} ({b})" for one, a, other, b in sides if a and b and a != b]
+    return _finding(both, SAME_FILE)
+
+
+def _same_group(data: Checked) -> Finding:
+    sides = data.samples.groupby("group")["split"].nunique()
+    return _finding([str(name) for name in sides.index[sides > 1]], "groups are in two splits")
+
+
+def _near_duplicates(data: Checked) -> Finding:
+    hashes = perceptual_hashes(data.media)
+    splits = data.samples["split"].to_numpy(dtype=object)
+    sides = np.array(["train", "val", "test"])[:, None] == splits[None]
+    flagged = near_across(hashes, sides.argmax(axis=0), bits=data.near_bits)
+    held_out = np.flatnonzero(flagged & (splits != "train"))
+    ids = data.samples["id"].to_numpy(dtype=object)
+    examples = tuple(
+        f"{ids[row]} ({splits[row]}) ~ {ids[twin]} ({splits[twin]})"
+        for row in held_out[:NAMED].tolist()
+        for twin in [_nearest(hashes, splits, row)]
+    )
+    what = f"samples of val and test look like one of another split, to {data.near_bits} of 64 bits"
+    return Finding(len(held_out), what, examples)
+
+
+def _nearest(hashes: Hashes, splits: NDArray[np.object_], row: int) -> int:
+    others = np.flatnonzero(splits != splits[row])
+    return int(others[np.bitwise_count(hashes[others] ^ hashes[row]).argmin()])
+
+
+def _constant(data: Checked) -> Finding:
+    rows: list[int] = []
+    for start in range(0, len(data.media), BLOCK_ROWS):
+        block = data.media[start : start + BLOCK_ROWS].reshape(-1, *data.media.shape[1:2], data.media[0, 0].size)
+        rows += (np.flatnonzero((block.min(axis=2) == block.max(axis=2)).all(axis=1)) + start).tolist()
+    return _finding(data.samples["id"].iloc[rows], "samples are of one colour")
+
+
+def _finding(found: Iterable[str], what: str) -> Finding:
+    names = list(found)
+    return Finding(len(names), what, tuple(names[:NAMED]))
+
+
+SAME_FILE = "files are in two splits of the table, and left out of one"
+
+CHECKS: dict[str, Callable[[Checked], Finding]] = {
+    "small_classes": _small_classes,
+    "label_conflicts": _label_conflicts,
+    "same_file": _same_file,
+    "same_group": _same_group,
+    "near_duplicates": _near_duplicates,
+    "constant": _constant,
+}
