@@ -25,9 +25,7 @@ DECODER = partial(decode, spec=SPEC)
 
 
 def told(decoded: Iterator[Decoded]) -> list[tuple[int, str | None, bytes | None, str | None]]:
-    return [
-        (one.index, one.hash, one.pixels.tobytes() if one.pixels is not None else None, one.reason) for one in decoded
-    ]
+    return [(one.index, one.hash, one.rows.tobytes() if one.rows is not None else None, one.reason) for one in decoded]
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +56,10 @@ def test_each_sample_has_its_hash_and_its_pixels_or_its_reason(folder: Path) -> 
     decoded = {source.raws[one.index].id: one for one in decode_all(source, DECODER, sample_bytes=30)}
     good = decoded["a/000.png"]
     assert good.hash == hashlib.sha256(encoded(noise(0))).hexdigest()
-    assert good.pixels is not None
-    np.testing.assert_array_equal(good.pixels, decode(noise(0), SPEC))
+    assert good.rows is not None
+    np.testing.assert_array_equal(good.rows, decode(noise(0), SPEC))
     bad = decoded["a/007.png"]
-    assert (bad.pixels, bad.reason) == (None, "not an image that Pillow can read")
+    assert (bad.rows, bad.reason) == (None, "not an image that Pillow can read")
     assert bad.hash == hashlib.sha256(b"damaged").hexdigest()
     assert (decoded["loose.png"].hash, decoded["loose.png"].reason) == (None, "no class folder")
 

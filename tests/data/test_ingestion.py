@@ -7,13 +7,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from likewise.data.images import ImageSpec, decode
+from likewise.data.images import ImageSpec
 from likewise.data.ingestion import Ingested, ingest
+from likewise.data.kinds import build
 from likewise.data.sources import open_source
+from tests.data import recordings
 from tests.data.pictures import class_folders, encoded, noise, put, tarred, zipped
 from tests.real import real
 
-SPEC = ImageSpec(6, 5, 1)
+SPEC = build("image", height=6, width=5, channels=1)
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_rows_of_the_media_are_the_samples_in_the_order_of_their_ids(messy: Path
         content = (messy / sample["path"]).read_bytes()
         assert sample["class"] == sample["id"].split("/")[0]
         assert sample["hash"] == hashlib.sha256(content).hexdigest()
-        np.testing.assert_array_equal(media[row], decode(content, SPEC))
+        np.testing.assert_array_equal(media[row], SPEC.rows(content)[0])
     assert set(samples.dtypes.astype(str)) == {"str"}
 
 
@@ -137,9 +139,8 @@ def test_min_side_and_progress(messy: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     result = ingest(
         open_source("folder", messy),
-        SPEC,
+        build("image", height=6, width=5, channels=1, min_side=2),
         media_path=tmp_path / "media.npy",
-        min_side=2,
         progress=lambda done, found: calls.append((done, found)),
     )
     assert "a/007.png" in set(result.samples["id"])
@@ -164,9 +165,50 @@ def test_the_group_is_carried(tmp_path: Path) -> None:
 def test_real_data_comes_in_whole(
     tmp_path: Path, source: str, name: str, spec: ImageSpec, kept: int, classes: int
 ) -> None:
-    result = ingest(open_source(source, real(name)), spec, media_path=tmp_path / "media.npy")
+    made = build("image", height=spec.height, width=spec.width, channels=1)
+    result = ingest(open_source(source, real(name)), made, media_path=tmp_path / "media.npy")
     assert (result.found, len(result.samples), len(result.quarantine)) == (kept, kept, 0)
     assert result.samples["class"].nunique() == classes
     media = np.load(tmp_path / "media.npy", mmap_mode="r")
     assert media.shape == (kept, *spec.shape)
     assert 0 < media[:: max(1, kept // 100)].std() < 128
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_long_sound_gives_a_sample_a_window_all_of_one_file(workers: int, tmp_path: Path) -> None:
+    seconds = {"a/long.wav": 1.2, "a/short.wav": 0.4, "b/1.wav": 0.3, "b/2.wav": 0.5}
+    for place, (name, length) in enumerate(seconds.items()):
+        put(tmp_path / "in" / name, recordings.encoded(recordings.tone(300.0 + 50 * place, seconds=length)))
+    put(tmp_path / "in/b/3.wav", b"RIFF")
+    sound = build("audio", rate=8000, seconds=0.5)
+    result = ingest(open_source("folder", tmp_path / "in"), sound, media_path=tmp_path / "media.npy", workers=workers)
+    assert result.samples["id"].tolist() == ["a/long.wav#1", "a/long.wav#2", "a/long.wav#3", *list(seconds)[1:]]
+    assert result.files.tolist() == ["a/long.wav"] * 3 + list(seconds)[1:]
+    assert result.samples["class"].tolist() == ["a"] * 4 + ["b"] * 2
+    assert result.found == 5
+    assert result.quarantine["id"].tolist() == ["b/3.wav"]
+    media = np.load(tmp_path / "media.npy")
+    assert (media.dtype, media.shape) == (np.float16, (6, 40, 48))
+    windows = sound.rows((tmp_path / "in/a/long.wav").read_bytes())
+    np.testing.assert_array_equal(media[:3], windows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "contents"),
+    [
+        ("sequence", {"length": 5, "channels": 2}, [b"0,1\n2,%d\n5,6\n" % number for number in range(4)]),
+        ("text", {"length": 16}, [b"text number %d" % number for number in range(4)]),
+    ],
+)
+def test_other_kinds_come_in_the_same_way(
+    kind: str, options: dict[str, int], contents: list[bytes], tmp_path: Path
+) -> None:
+    for number, content in enumerate(contents):
+        put(tmp_path / "in" / "ab"[number % 2] / f"{number}.txt", content)
+    put(tmp_path / "in/a/wrong.txt", b"\xff")
+    made = build(kind, **options)
+    result = ingest(open_source("folder", tmp_path / "in"), made, media_path=tmp_path / "media.npy")
+    assert result.samples["id"].tolist() == ["a/0.txt", "a/2.txt", "b/1.txt", "b/3.txt"]
+    assert len(result.quarantine) == 1
+    wanted = np.concatenate([made.rows(contents[number]) for number in (0, 2, 1, 3)])
+    np.testing.assert_array_equal(np.load(tmp_path / "media.npy"), wanted)

@@ -40,7 +40,8 @@ def test_any_rows_in_any_order_are_what_numpy_would_save(
 
 
 def test_the_header_is_as_long_for_any_number_of_rows() -> None:
-    lengths = {len(media._header(rows, (3, 105, 105))) for rows in (0, 1, 999, 10**6, 10**12)}
+    writer = MediaWriter(Path("media.npy"), (3, 105, 105))
+    lengths = {len(writer._header(rows)) for rows in (0, 1, 999, 10**6, 10**12)}
     assert lengths == {128}
 
 
@@ -88,3 +89,16 @@ def fill(path: Path) -> None:
         for _ in range(10_000):
             writer.append(SAMPLES[0])
         writer.keep(range(10_000))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_samples_of_any_type_are_as_numpy_saves_them(dtype: str, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(100, 20, (5, 4)).astype(dtype)
+    with MediaWriter(tmp_path / "media.npy", (4,), dtype) as writer:
+        for sample in samples:
+            writer.append(sample)
+        with pytest.raises(ValueError, match=f"expected {dtype} "):
+            writer.append(samples[0].astype("int16"))
+        writer.keep([3, 0, 4])
+    np.save(tmp_path / "oracle.npy", samples[[3, 0, 4]])
+    assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "oracle.npy").read_bytes()

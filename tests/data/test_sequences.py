@@ -211,3 +211,14 @@ def test_a_small_parquet_of_many_points_is_refused_unread() -> None:
 def test_a_shape_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SequenceSpec(**{"length": 8, "channels": 2} | arguments)
+
+
+@given(st.one_of(st.binary(max_size=60), st.text('0123456789.,;\t -e\n"#xyz', max_size=60).map(str.encode)))
+@settings(deadline=None)
+def test_any_bytes_give_finite_points_or_one_reason(content: bytes) -> None:
+    try:
+        found = decode(content, SequenceSpec(8, 2))
+    except Unreadable:
+        return
+    assert found.shape == (2, 8)
+    assert np.isfinite(found).all()

@@ -164,7 +164,9 @@ def test_shares_are_even_and_make_up_the_batch(size: int, count: int) -> None:
 
 
 def test_a_batch_smaller_than_the_group_is_refused() -> None:
-    with pytest.raises(ValueError, match="a batch of 2 samples cannot be shared by 3 processes; use another train.batch_size"):
+    with pytest.raises(
+        ValueError, match=r"a batch of 2 samples cannot be shared by 3 processes; use another train\.batch_size"
+    ):
         Processes(0, 3).share(2)
 
 

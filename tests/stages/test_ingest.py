@@ -14,6 +14,7 @@ from likewise.data.sources import SOURCES
 from likewise.data.splits import SPLITTERS
 from likewise.stages import ingest
 from likewise.stages.ingest_params import Checks, Params, Split
+from tests.data import recordings
 from tests.data.pictures import class_folders, encoded, noise, put
 from tests.small import make, params
 
@@ -223,7 +224,7 @@ def test_checks_are_told_and_counted(project: Path, capsys: pytest.CaptureFixtur
         "ingest: check same_file: 1 files are in two splits of the table, and left out of one: "
         "a/003.png (train) is a/002.png (test)"
     ) in told
-    assert "ingest: check constant: 1 samples are of one colour: c/000.png" in told
+    assert "ingest: check constant: 1 samples are the same all over: c/000.png" in told
     assert not [line for line in told if "small_classes" in line or "near_duplicates" in line]
 
 
@@ -296,7 +297,7 @@ def test_only_a_manifest_takes_a_table(project: Path) -> None:
 def test_colour_and_the_least_side_are_params(project: Path) -> None:
     put(project / "raw/a/900.png", encoded(noise(5, channels=3)))
     put(project / "raw/a/901.png", encoded(noise(6, channels=3, height=8)))
-    ingest.run(block(project, channels=3, height=6, width=5, min_side=9), project)
+    ingest.run(block(project, image={"channels": 3, "height": 6, "width": 5, "min_side": 9}), project)
     summary = artifacts.SUMMARY.read(project)
     assert summary["shape"] == list(artifacts.read_media(project)[0].shape[1:]) == [3, 6, 5]
     assert summary["preprocessing"] == {"kind": "image", "height": 6, "width": 5, "channels": 3, "min_side": 9}
@@ -367,3 +368,54 @@ def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys
     for done in range(1, 8):
         ingest._line(done, 7)
     assert capsys.readouterr().out == "ingest: 3 of 7 read\ningest: 6 of 7 read\n"
+
+
+SOUND = {
+    "rate": 8000,
+    "seconds": 0.5,
+    "overlap": 0.5,
+    "trim": None,
+    "level": None,
+    "mels": 20,
+    "frame_ms": 25.0,
+    "hop_ms": 10.0,
+    "lowest": 20.0,
+    "highest": None,
+    "min_seconds": 0.1,
+    "max_seconds": 60.0,
+    "min_rate": 4000,
+}
+
+
+def modes(root: Path, **changes: str) -> dict[str, str]:
+    return block(root).checks.model_dump() | changes
+
+
+def test_sounds_of_several_windows_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
+    root = make(tmp_path / "project", data=False)
+    for number in range(24):
+        sound = recordings.encoded(recordings.hiss(number, seconds=1.3))
+        put(root / "raw" / "abcd"[number % 4] / f"{number}.wav", sound)
+    off = modes(root, near_duplicates="off")
+    ingest.run(block(root, kind="audio", image=None, audio=SOUND, checks=off), root)
+    samples, (media, _) = artifacts.SAMPLES.read(root), artifacts.read_media(root)
+    assert len(samples) == len(media) == 24 * 5
+    assert (media.dtype, media.shape[1:]) == (np.float16, (20, 48))
+    files = samples.assign(file=samples["id"].str.rpartition("#")[0])
+    assert (files.groupby("file")["split"].nunique() == 1).all()
+    assert set(samples["split"]) == set(artifacts.SPLITS)
+    assert artifacts.SUMMARY.read(root)["preprocessing"] == {"kind": "audio", **SOUND}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "audio"}, "kind audio takes no block image: set image: null"),
+        ({"kind": "audio", "image": None}, "kind audio needs the block audio"),
+        ({"kind": "audio", "image": None, "audio": SOUND}, "near-duplicates of the kind audio are not looked for"),
+        ({"kind": "text", "source": "digits"}, "source digits holds images: kind text does not go with it"),
+    ],
+)
+def test_the_block_of_the_kind_is_the_one_that_is_there(changes: dict[str, Any], words: str, project: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        block(project, **changes)

@@ -255,9 +255,7 @@ def test_two_processes_train_what_one_does(project: Path, tmp_path: Path) -> Non
     set_params(project, ("processes: 1 ", "processes: 2 "))
     done = stage(project)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line[:18] for line in done.stdout.splitlines()[:-1]] == [
-        f"train: epoch   {e}/3" for e in (1, 2, 3)
-    ]
+    assert [line[:18] for line in done.stdout.splitlines()[:-1]] == [f"train: epoch   {e}/3" for e in (1, 2, 3)]
     ours, theirs = artifacts.HISTORY.read(project), artifacts.HISTORY.read(alone)
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3, atol=1e-4)
     (run,) = runs(project)

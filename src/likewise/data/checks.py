@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from likewise.data.cleaning import CONFLICT, DUPLICATE
 from likewise.data.fingerprints import Hashes, near_across, perceptual_hashes
-from likewise.data.raw import Pixels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +28,14 @@ class Checked:
         samples: id, class, group, split, a row for each of the media.
         quarantine: id, class, reason of what was left out.
         stated: The split that a table states for each id, kept or left out, by our names; None where hashes decide.
-        media: The images, uint8 (n, C, H, W).
+        media: The samples (n, ...); images are uint8 (n, C, H, W).
         near_bits: How many bits of 64 may differ between near-duplicates.
     """
 
     samples: pd.DataFrame
     quarantine: pd.DataFrame
     stated: Mapping[str, str] | None
-    media: Pixels
+    media: NDArray[Any]
     near_bits: int
 
 
@@ -65,8 +64,8 @@ def check(data: Checked, modes: Mapping[str, Mode]) -> dict[str, Finding]:
 def told(name: str, finding: Finding) -> str:
     """Say in a line what a check found.
 
-    >>> told("constant", Finding(1, "samples are of one colour", ("a/1.png",)))
-    'check constant: 1 samples are of one colour: a/1.png'
+    >>> told("constant", Finding(1, "samples are the same all over", ("a/1.png",)))
+    'check constant: 1 samples are the same all over: a/1.png'
     """
     more = finding.count - len(finding.examples)
     listed = "; ".join(finding.examples) + (f" and {more:,} more" if more else "")
@@ -123,9 +122,11 @@ def _nearest(hashes: Hashes, splits: NDArray[np.object_], row: int) -> int:
 def _constant(data: Checked) -> Finding:
     rows: list[int] = []
     for start in range(0, len(data.media), BLOCK_ROWS):
-        block = data.media[start : start + BLOCK_ROWS].reshape(-1, *data.media.shape[1:2], data.media[0, 0].size)
+        block = data.media[start : start + BLOCK_ROWS]
+        # A text has no channels.
+        block = block[:, None] if block.ndim == 2 else block.reshape(*block.shape[:2], -1)
         rows += (np.flatnonzero((block.min(axis=2) == block.max(axis=2)).all(axis=1)) + start).tolist()
-    return _finding(data.samples["id"].iloc[rows], "samples are of one colour")
+    return _finding(data.samples["id"].iloc[rows], "samples are the same all over")
 
 
 def _finding(found: Iterable[str], what: str) -> Finding:

@@ -10,10 +10,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from likewise.data.raw import Content, Extent, Pixels, Raw, Reader, Source, Unreadable
+from likewise.data.raw import Content, Extent, Raw, Reader, Source, Unreadable
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 4 << 20
@@ -28,18 +30,18 @@ class Decoded:
     Attributes:
         index: Its place in the source.
         hash: SHA-256 of its content in hex, or None where it could not be read.
-        pixels: uint8 (C, H, W), or None where it was rejected.
+        rows: What the decoder made of it, or None where it was rejected.
         reason: Why it was rejected, or None.
     """
 
     index: int
     hash: str | None
-    pixels: Pixels | None
+    rows: NDArray[Any] | None
     reason: str | None
 
 
-Decoder = Callable[[Content], Pixels]
-Outcome = tuple[str | None, Pixels | None, str | None]
+Decoder = Callable[[Content], NDArray[Any]]
+Outcome = tuple[str | None, NDArray[Any] | None, str | None]
 Chunk = list[tuple[int, Raw]]
 
 
@@ -51,7 +53,7 @@ def decode_all(source: Source, decoder: Decoder, *, sample_bytes: int, workers: 
 
     Args:
         source: The samples and their reader.
-        decoder: From content to pixels; it raises `Unreadable`, and can be pickled.
+        decoder: From content to an array; it raises `Unreadable`, and can be pickled.
         sample_bytes: How large a decoded sample is; it bounds what is in flight.
         workers: Processes that decode; all cores by default, 1 decodes in this process.
 
@@ -141,7 +143,7 @@ def _collect(chunk: Chunk, future: "Future[list[Outcome]]") -> Iterator[Decoded]
         first, last = chunk[0][1].id, chunk[-1][1].id
         raise RuntimeError(
             f"a process died while decoding, in or near {first!r} to {last!r}: out of memory, or a file that crashes "
-            f"Pillow; use fewer workers, or take the file out"
+            f"the decoder; use fewer workers, or take the file out"
         ) from error
     for (index, _), outcome in zip(chunk, outcomes, strict=True):
         yield Decoded(index, *outcome)
@@ -179,7 +181,7 @@ def _outcome(content: Content | Unreadable, decoder: Decoder) -> Outcome:
 def _context() -> BaseContext:
     """Fork where it is safe: a fork starts in 20 ms, where a fresh process first imports the caller's main module.
 
-    The children only run Pillow, NumPy and hashlib, so threads of the parent do not matter to them.
+    The children only run decoders, NumPy and hashlib, so threads of the parent do not matter to them.
     """
     linux = os.uname().sysname == "Linux" if hasattr(os, "uname") else False
     return multiprocessing.get_context("fork" if linux else "spawn")

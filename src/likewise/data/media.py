@@ -4,17 +4,16 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-
-from likewise.data.raw import Pixels
+from numpy.typing import NDArray
 
 BUFFER_BYTES, BLOCK_BYTES = 1 << 20, 64 << 20
 
 
 class MediaWriter:
-    """Appends uint8 samples of one shape, then keeps the rows that are wanted.
+    """Appends samples of one shape and type, then keeps the rows that are wanted.
 
     The file appears at its place complete or not at all: a block that ends with an error, or without `keep`, leaves
     nothing behind. It writes plainly and not through a memory map, where a full disk would be a crash and not an error.
@@ -22,11 +21,12 @@ class MediaWriter:
     Args:
         path: Where the .npy file shall be; `np.load` memory-maps it.
         shape: The shape of one sample, such as (C, H, W).
+        dtype: Their type, by NumPy's name.
     """
 
-    def __init__(self, path: Path, shape: Sequence[int]) -> None:
+    def __init__(self, path: Path, shape: Sequence[int], dtype: str = "uint8") -> None:
         self._path = path
-        self._shape = tuple(shape)
+        self._shape, self._dtype = tuple(shape), np.dtype(dtype)
         self._rows = 0
         self._unwritten = bytearray()
         self._arrived = path.with_name(f"{path.name}.arrived")
@@ -34,7 +34,7 @@ class MediaWriter:
 
     def __enter__(self) -> Self:
         self._file = io.FileIO(self._arrived, "w")
-        _write(self._file, _header(0, self._shape))
+        _write(self._file, self._header(0))
         return self
 
     def __exit__(
@@ -44,16 +44,16 @@ class MediaWriter:
         self._arrived.unlink(missing_ok=True)
         self._ordered.unlink(missing_ok=True)
 
-    def append(self, pixels: Pixels) -> int:
+    def append(self, sample: NDArray[Any]) -> int:
         """Write one sample, and return the row that it has for now.
 
         Raises:
             ValueError: another shape or type.
             OSError: the disk is full, with the file's name.
         """
-        if pixels.shape != self._shape or pixels.dtype != np.uint8:
-            raise ValueError(f"a sample is {pixels.dtype} {pixels.shape}: expected uint8 {self._shape}")
-        self._unwritten += pixels.tobytes()
+        if sample.shape != self._shape or sample.dtype != self._dtype:
+            raise ValueError(f"a sample is {sample.dtype} {sample.shape}: expected {self._dtype} {self._shape}")
+        self._unwritten += sample.tobytes()
         if len(self._unwritten) >= BUFFER_BYTES:
             self._flush()
         self._rows += 1
@@ -64,12 +64,12 @@ class MediaWriter:
         self._flush()
         if list(rows) == list(range(self._rows)):
             self._file.seek(0)
-            _write(self._file, _header(self._rows, self._shape))
+            _write(self._file, self._header(self._rows))
             self._file.close()
             self._arrived.replace(self._path)
             return
         with io.FileIO(self._ordered, "w") as ordered:
-            _write(ordered, _header(len(rows), self._shape))
+            _write(ordered, self._header(len(rows)))
             self._copy(rows, ordered)
         self._ordered.replace(self._path)
 
@@ -78,19 +78,18 @@ class MediaWriter:
         self._unwritten = bytearray()
 
     def _copy(self, rows: Sequence[int], ordered: io.FileIO) -> None:
-        start = len(_header(0, self._shape))
-        arrived = np.memmap(self._arrived, np.uint8, mode="r", offset=start, shape=(self._rows, *self._shape))
-        block = max(1, BLOCK_BYTES // max(1, int(np.prod(self._shape))))
+        start = len(self._header(0))
+        arrived = np.memmap(self._arrived, self._dtype, mode="r", offset=start, shape=(self._rows, *self._shape))
+        block = max(1, BLOCK_BYTES // max(1, int(np.prod(self._shape)) * self._dtype.itemsize))
         for first in range(0, len(rows), block):
             _write(ordered, arrived[rows[first : first + block]].tobytes())
 
-
-def _header(rows: int, shape: tuple[int, ...]) -> bytes:
-    """Return NumPy's header, whose length does not depend on the number of rows: it leaves room for it to grow."""
-    header = io.BytesIO()
-    described = {"descr": "|u1", "fortran_order": False, "shape": (rows, *shape)}
-    np.lib.format.write_array_header_1_0(header, described)
-    return header.getvalue()
+    def _header(self, rows: int) -> bytes:
+        """Return NumPy's header, whose length does not depend on the number of rows: it leaves room for it to grow."""
+        header = io.BytesIO()
+        described = {"descr": self._dtype.str, "fortran_order": False, "shape": (rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(header, described)
+        return header.getvalue()
 
 
 def _write(file: io.FileIO, content: bytes | bytearray) -> None:

@@ -13,9 +13,8 @@ import pandas as pd
 
 from likewise import artifacts
 from likewise.config import run_stage
-from likewise.data import kinds, tables
+from likewise.data import tables
 from likewise.data.checks import Checked, Finding, check, told
-from likewise.data.images import ImageSpec
 from likewise.data.ingestion import Ingested, ingest
 from likewise.data.raw import Source
 from likewise.data.sources import open_source
@@ -62,25 +61,11 @@ def take_in(source: Source, params: Params, media: Path) -> Ingested:
     """Decode and clean the samples, their media to be written to a file."""
     return ingest(
         source,
-        shape(params),
+        params.preprocessing(),
         media_path=media,
-        min_side=params.min_side,
         min_class=params.min_class,
         refuse_small=params.checks.small_classes == "fail",
         progress=_line,
-    )
-
-
-def shape(params: Params) -> ImageSpec:
-    """Return the shape that images take."""
-    return ImageSpec(height=params.height, width=params.width, channels=params.channels)
-
-
-def preprocessing(params: Params) -> kinds.Preprocessing:
-    """Return what a file becomes, in the form that travels with the model."""
-    spec = shape(params)
-    return kinds.build(
-        params.kind, height=spec.height, width=spec.width, channels=spec.channels, min_side=params.min_side
     )
 
 
@@ -88,11 +73,12 @@ def summed_up(
     params: Params, found: Ingested, samples: pd.DataFrame, findings: Mapping[str, Finding]
 ) -> dict[str, Any]:
     """Return the summary: what was found, kept and left out, and what the checks found."""
+    preprocessing = params.preprocessing()
     return {
         "source": params.source,
         "kind": params.kind,
-        "shape": list(shape(params).shape),
-        "preprocessing": preprocessing(params).describe(),
+        "shape": list(preprocessing.shape),
+        "preprocessing": preprocessing.describe(),
         "found": found.found,
         "kept": len(samples),
         "quarantined": reasons(found.quarantine["reason"]),
@@ -113,8 +99,9 @@ def options(params: Params) -> dict[str, Any]:
 def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Series[str]:
     """Return the split of each sample that was kept."""
     by_column = division.by == "column"
+    # Windows of one file are never on two sides.
     return assign(
-        found.samples,
+        found.samples.assign(id=found.files),
         by=division.by,
         val=division.val,
         test=division.test,

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from likewise.config import Block
 from likewise.data.checks import Mode
 from likewise.data.fingerprints import MOST_BITS
+from likewise.data.kinds import Preprocessing, build
+from likewise.data.sounds import MAX_OVERLAP
+from likewise.data.texts import MIN_LENGTH
 
 
 class Columns(Block):
@@ -51,6 +54,53 @@ class Checks(Block):
     constant: Mode
 
 
+class Image(Block):
+    """What images become."""
+
+    height: int = Field(ge=4, le=4096)
+    width: int = Field(ge=4, le=4096)
+    channels: Literal[1, 3]
+    min_side: int = Field(ge=1)
+
+
+class Audio(Block):
+    """What sounds become."""
+
+    rate: int = Field(ge=1000, le=192_000)
+    seconds: float = Field(gt=0, le=600)
+    overlap: float = Field(ge=0, le=MAX_OVERLAP)
+    trim: float | None = Field(gt=0)
+    level: float | None
+    mels: int = Field(ge=1, le=512)
+    frame_ms: float = Field(gt=0)
+    hop_ms: float = Field(gt=0)
+    lowest: float = Field(ge=0)
+    highest: float | None = Field(gt=0)
+    min_seconds: float = Field(ge=0)
+    max_seconds: float = Field(gt=0)
+    min_rate: int = Field(ge=1)
+
+
+class Sequence(Block):
+    """What sequences become."""
+
+    length: int = Field(ge=2)
+    channels: int | list[int | str]
+    time: int | str | None
+    centre: bool
+    scale: bool
+    together: int | None = Field(ge=1)
+    differences: bool
+    min_points: int = Field(ge=2)
+    max_points: int = Field(ge=2)
+
+
+class Text(Block):
+    """What texts become."""
+
+    length: int = Field(ge=MIN_LENGTH)
+
+
 class Params(Block):
     """The `ingest` block of params.yaml."""
 
@@ -58,11 +108,11 @@ class Params(Block):
     path: str = Field(min_length=1)
     table: str | None
     columns: Columns
-    kind: Literal["image"]
-    height: int = Field(ge=4, le=4096)
-    width: int = Field(ge=4, le=4096)
-    channels: Literal[1, 3]
-    min_side: int = Field(ge=1)
+    kind: Literal["image", "audio", "sequence", "text"]
+    image: Image | None
+    audio: Audio | None
+    sequence: Sequence | None
+    text: Text | None
     min_class: int = Field(ge=2)
     near_bits: int = Field(ge=0, le=MOST_BITS)
     split: Split
@@ -72,4 +122,17 @@ class Params(Block):
     def _fits(self) -> Params:
         if self.table is not None and self.source != "manifest":
             raise ValueError(f"table: {self.table} is of source: manifest only, not of {self.source}")
+        if self.source in ("digits", "idx") and self.kind != "image":
+            raise ValueError(f"source {self.source} holds images: kind {self.kind} does not go with it")
+        for kind in ("image", "audio", "sequence", "text"):
+            if (getattr(self, kind) is not None) != (kind == self.kind):
+                wanted = f"needs the block {kind}" if kind == self.kind else f"takes no block {kind}: set {kind}: null"
+                raise ValueError(f"kind {self.kind} {wanted}")
+        if self.kind != "image" and self.checks.near_duplicates != "off":
+            raise ValueError(f"near-duplicates of the kind {self.kind} are not looked for: near_duplicates: off")
+        self.preprocessing()
         return self
+
+    def preprocessing(self) -> Preprocessing:
+        """Return what a file becomes, in the form that travels with the model."""
+        return build(self.kind, **getattr(self, self.kind).model_dump())
