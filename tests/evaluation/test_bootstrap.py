@@ -229,6 +229,12 @@ def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
         bootstrap.intervals(**(good | change))
 
 
+@pytest.mark.parametrize("right", [["a", "a", "a", "a"], ["a", "a", "b", "b"]])
+def test_too_few_classes_are_told_from_bad_input(right: list[str]) -> None:
+    with pytest.raises(bootstrap.TooFewClassesError):
+        bootstrap.intervals([0.9, 0.8, 0.1, 0.2], [1, 1, 0, 0], ["a"] * 4, right, MEASURES, seed=0)
+
+
 def test_measures_that_point_in_different_ways_are_not_compared() -> None:
     scores, same, left, right = all_pairs(0)
     mixed = {"odd": (MEASURES["auc"], MEASURES["eer"])}

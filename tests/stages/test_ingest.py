@@ -413,7 +413,10 @@ def test_sounds_of_several_windows_stay_on_one_side_of_a_split(tmp_path: Path) -
         ({"kind": "audio"}, "kind audio takes no block image: set image: null"),
         ({"kind": "audio", "image": None}, "kind audio needs the block audio"),
         ({"kind": "audio", "image": None, "audio": SOUND}, "near-duplicates of the kind audio are not looked for"),
-        ({"kind": "text", "source": "digits"}, "source digits holds images: kind text does not go with it"),
+        (
+            {"kind": "text", "source": "digits"},
+            "source digits holds samples of kind image: kind text does not go with it",
+        ),
     ],
 )
 def test_the_block_of_the_kind_is_the_one_that_is_there(changes: dict[str, Any], words: str, project: Path) -> None:

@@ -19,6 +19,7 @@ from likewise.data.tables import DEFAULT_COLUMNS, Columns, find_table, groups, r
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 
@@ -42,12 +43,28 @@ def open_manifest(path: Path, *, table: str | None = None, columns: Columns = DE
         ValueError: no such folder, table or column, or a table that cannot be read.
     """
     file = find_table(path, table)
-    rows = read_table(file)
-    where = f"the table {file.name}"
+    return from_table(
+        read_table(file), path, columns=columns, where=f"the table {file.name}", folder=file.parent.relative_to(path)
+    )
+
+
+def from_table(rows: pa.Table, path: Path, *, columns: Columns, where: str, folder: Path = Path()) -> Source:
+    """Return the samples that the rows of a table name, as `open_manifest` does.
+
+    Args:
+        rows: The table.
+        path: The folder that holds the files.
+        columns: The names of the columns.
+        where: What the table is called in a message.
+        folder: What the table's paths are relative to, below `path`.
+
+    Raises:
+        ValueError: no such column.
+    """
     cells = texts(rows, columns.path, key="ingest.columns.path", where=where)
     labels = texts(rows, columns.label, key="ingest.columns.label", where=where)
     root = path.resolve()
-    located = _located(root, file.parent.relative_to(path), cells)
+    located = _located(root, folder, cells)
     described = zip(located, labels, groups(rows, columns.group, where=where), strict=True)
     raws = _once([_sample(number, *row) for number, row in enumerate(described, start=1)])
     order = _by_id(raws)

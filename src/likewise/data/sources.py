@@ -7,6 +7,7 @@ from pathlib import Path
 from likewise.choices import choose, one_of
 from likewise.data.arrays import open_digits, open_idx
 from likewise.data.folders import open_folder
+from likewise.data.fsdd import open_fsdd
 from likewise.data.manifest import open_manifest
 from likewise.data.raw import Content, Raw, Source, Unreadable
 from likewise.data.shards import open_parquet
@@ -40,4 +41,5 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "idx": open_idx,
     "manifest": open_manifest,
     "parquet": open_parquet,
+    "fsdd": open_fsdd,
 }

@@ -31,6 +31,10 @@ from likewise.evaluation.measures import Measure
 LOST = 0.05
 
 
+class TooFewClassesError(ValueError):
+    """The trials are sound, but of too few classes to tell how other classes would do."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A figure and its interval.
@@ -100,8 +104,9 @@ def intervals(
         seed: of the draws.
 
     Raises:
-        ValueError: for trials that `roc_from_trials` refuses, genuine trials between two classes, fewer than two
-            classes, so few that over 5 % of the resamples lack a kind of trial, or too few resamples for the level.
+        TooFewClassesError: for fewer than two classes, or so few that over 5 % of the resamples lack a kind of trial.
+        ValueError: for trials that `roc_from_trials` refuses, genuine trials between two classes, or too few
+            resamples for the level.
 
     >>> from likewise.evaluation.measures import MEASURES
     >>> left = np.arange(60) % 20
@@ -145,7 +150,8 @@ def compare(
         seed: of the draws.
 
     Raises:
-        ValueError: as `intervals`; also where two measures of one name differ in which way is better.
+        TooFewClassesError: as `intervals`.
+        ValueError: as `intervals`, and where two measures of one name differ in which way is better.
 
     >>> from likewise.evaluation.measures import MEASURES
     >>> left = np.arange(60) % 20
@@ -228,11 +234,12 @@ class _Draws:
         """Return the trials of one model by falling score.
 
         Raises:
-            ValueError: for trials of one kind, one class, or genuine trials between two classes.
+            TooFewClassesError: for trials of one class.
+            ValueError: for trials of one kind, or genuine trials between two classes.
         """
         score, genuine = as_trials(scores, self.same)
         if self.classes < 2:
-            raise ValueError("all trials are of one class; a bootstrap over classes needs two at least")
+            raise TooFewClassesError("all trials are of one class; a bootstrap over classes needs two at least")
         left, right = self.sides
         astray = int(np.count_nonzero(genuine & (left != right)))
         if astray:
@@ -250,7 +257,7 @@ class _Draws:
         rows = [_values(shown, rocs) for rocs in resampled if rocs[0].genuine and rocs[0].impostors]
         lost = self.resamples - len(rows)
         if lost > LOST * self.resamples:
-            raise ValueError(
+            raise TooFewClassesError(
                 f"{lost} of the {self.resamples} resamples of the {self.classes} classes hold no genuine or no "
                 "impostor trial; an interval needs trials of more classes"
             )

@@ -89,9 +89,9 @@ def summed_up(
 
 def options(params: Params) -> dict[str, Any]:
     """Return what the source has to know besides its path."""
-    if params.source in ("manifest", "parquet"):
+    if params.source in ("manifest", "parquet", "fsdd"):
         columns = {"columns": tables.Columns(**params.columns.model_dump())}
-        return columns if params.source == "parquet" else {"table": params.table, **columns}
+        return columns if params.source != "manifest" else {"table": params.table, **columns}
     # The table of splits may lie among the samples, and is none.
     return {"skip": [params.split.file]} if params.source == "folder" and params.split.file else {}
 

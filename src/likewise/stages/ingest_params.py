@@ -104,7 +104,7 @@ class Text(Block):
 class Params(Block):
     """The `ingest` block of params.yaml."""
 
-    source: Literal["digits", "folder", "idx", "manifest", "parquet"]
+    source: Literal["digits", "folder", "idx", "manifest", "parquet", "fsdd"]
     path: str = Field(min_length=1)
     table: str | None
     columns: Columns
@@ -122,8 +122,9 @@ class Params(Block):
     def _fits(self) -> Params:
         if self.table is not None and self.source != "manifest":
             raise ValueError(f"table: {self.table} is of source: manifest only, not of {self.source}")
-        if self.source in ("digits", "idx") and self.kind != "image":
-            raise ValueError(f"source {self.source} holds images: kind {self.kind} does not go with it")
+        held = {"digits": "image", "idx": "image", "fsdd": "audio"}.get(self.source, self.kind)
+        if held != self.kind:
+            raise ValueError(f"source {self.source} holds samples of kind {held}: kind {self.kind} does not go with it")
         for kind in ("image", "audio", "sequence", "text"):
             if (getattr(self, kind) is not None) != (kind == self.kind):
                 wanted = f"needs the block {kind}" if kind == self.kind else f"takes no block {kind}: set {kind}: null"
