@@ -34,6 +34,13 @@ lint: setup
 types: setup
 	@mypy
 
+recipe: setup  ## try a recipe on your data in a scratch copy: make recipe NAME=faces DATA=path/to/faces
+	@test -n "$(DATA)" && test -f "recipes/$(NAME).yaml" || { \
+	  echo "usage: make recipe NAME=... DATA=path; names: $(notdir $(basename $(wildcard recipes/*.yaml)))" >&2; exit 2; }
+	@scratch=$$(mktemp -d -t likewise-XXXXXX) && git ls-files -z | xargs -0 cp --parents -t "$$scratch" && cd "$$scratch" && \
+	  git init -q && sed 's|^  path: data/raw |  path: $(abspath $(DATA)) |' recipes/$(NAME).yaml > params.yaml && \
+	  likewise check && dvc repro evaluate && dvc metrics show && echo "report: $$scratch/reports/evaluate/report.html"
+
 ui: setup  ## browse runs, models and the registry on http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri "$$(likewise where tracking)" --port 5000
 

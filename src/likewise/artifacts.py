@@ -311,7 +311,7 @@ QUARANTINE = Table(
 )
 SUMMARY = Json(
     "data/ingest/summary.json",
-    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing"),
+    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing", "samples"),
 )
 MEDIA = File("data/ingest/media.npy")
 OFFSETS = File("data/ingest/offsets.npy")

@@ -47,7 +47,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_label_lists_the_columns(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"the file names has no column 'spaeker' \(ingest\.columns\.label\); its columns: speaker"):
+    with pytest.raises(
+        ValueError, match=r"the file names has no column 'spaeker' \(ingest\.columns\.label\); its columns: speaker"
+    ):
         open_source("fsdd", folder, columns=Columns(label="spaeker"))
 
 

@@ -124,6 +124,8 @@ def test_class_means_by_loops() -> None:
     for distance, rows in (("euclidean", matrix), ("cosine", units)):
         expected = [rows[labels == name].mean(axis=0) for name in range(6)]
         np.testing.assert_allclose(class_means(matrix, labels, distance=distance), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="unknown distance 'cosin'"):
+        class_means(matrix, labels, distance="cosin")
 
 
 @pytest.mark.parametrize(

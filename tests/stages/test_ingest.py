@@ -391,11 +391,14 @@ def modes(root: Path, **changes: str) -> dict[str, str]:
     return block(root).checks.model_dump() | changes
 
 
-def test_sounds_of_several_windows_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
+def test_sounds_of_several_windows_stay_on_one_side_of_a_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make(tmp_path / "project", data=False)
     for number in range(24):
         sound = recordings.encoded(recordings.hiss(number, seconds=1.3))
         put(root / "raw" / "abcd"[number % 4] / f"{number}.wav", sound)
+    put(root / "raw/a/no.wav", b"RIFF")
     off = modes(root, near_duplicates="off")
     ingest.run(block(root, kind="audio", image=None, audio=SOUND, checks=off), root)
     samples, (media, _) = artifacts.SAMPLES.read(root), artifacts.read_media(root)
@@ -404,7 +407,11 @@ def test_sounds_of_several_windows_stay_on_one_side_of_a_split(tmp_path: Path) -
     files = samples.assign(file=samples["id"].str.rpartition("#")[0])
     assert (files.groupby("file")["split"].nunique() == 1).all()
     assert set(samples["split"]) == set(artifacts.SPLITS)
-    assert artifacts.SUMMARY.read(root)["preprocessing"] == {"kind": "audio", **SOUND}
+    summary = artifacts.SUMMARY.read(root)
+    assert summary["preprocessing"] == {"kind": "audio", **SOUND}
+    assert (summary["found"], summary["kept"], summary["samples"]) == (25, 24, 120)
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == ["ingest: 25 found, 24 kept, 1 in quarantine", "ingest: 120 windows of the 24 kept"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from likewise import distances
 from likewise.choices import one_of
 from likewise.evaluation.blocks import Indices, Scores
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
@@ -134,10 +135,14 @@ def class_means(embeddings: Array, labels: Labels, *, distance: str) -> Tensor:
         labels: (samples,) their classes.
         distance: the name of the distance that will score them.
 
+    Raises:
+        ValueError: for an unknown distance, NaN embeddings or missing labels.
+
     >>> class_means(np.array([[3.0, 0.0], [0.0, 1.0], [5.0, 5.0]]), ["a", "a", "b"], distance="euclidean")
     tensor([[1.5000, 0.5000],
             [5.0000, 5.0000]], dtype=torch.float64)
     """
+    distances.build(distance)
     matrix = as_embeddings(embeddings).double()
     codes = torch.from_numpy(as_codes(labels, samples=len(matrix)))
     if distance == "cosine":
@@ -153,10 +158,9 @@ def _blocks(scores: Scores, count: int) -> Iterator[tuple[Floats, Floats]]:
     for start in range(0, samples, step):
         block = scores.block(slice(start, start + step), slice(0, cohort))
         block.sort(axis=1)
-        # From their highest, so that equal scores have no spread at all, and in order, so that sums are repeatable.
-        top = block[:, -1:].astype(np.float64)
-        below = block[:, cohort - count :] - top
-        yield (top[:, 0] + below.mean(axis=1)), below.std(axis=1)
+        # Sorted, so that sums are repeatable; in double, so that equal single-precision scores have no spread at all.
+        highest = block[:, cohort - count :].astype(np.float64)
+        yield highest.mean(axis=1), highest.std(axis=1)
 
 
 def _trial_scores(samples: Tensor, left: Indices, right: Indices, distance: str) -> Floats:

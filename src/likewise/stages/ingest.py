@@ -80,7 +80,8 @@ def summed_up(
         "shape": list(preprocessing.shape),
         "preprocessing": preprocessing.describe(),
         "found": found.found,
-        "kept": len(samples),
+        "kept": found.found - len(found.quarantine),
+        "samples": len(samples),
         "quarantined": reasons(found.quarantine["reason"]),
         "splits": held(samples),
         "checks": reported(findings, params.checks),
@@ -183,6 +184,8 @@ def describe(summary: dict[str, Any]) -> str:
     """Say what was found, what was left out and why, and what each split holds."""
     left_out = summary["found"] - summary["kept"]
     lines = [f"ingest: {summary['found']:,} found, {summary['kept']:,} kept, {left_out:,} in quarantine"]
+    if summary["samples"] > summary["kept"]:
+        lines.append(f"ingest: {summary['samples']:,} windows of the {summary['kept']:,} kept")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
     lines += [
         f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes"
