@@ -42,13 +42,13 @@ def test_a_variance_that_dwindles_evenly_falls_evenly_on_the_page() -> None:
     assert np.allclose(np.diff(after), falls, atol=0.2)
     assert after[0] > before[0]
     assert "from 1 in the first to 0.01 in the last before training, from 0.33 to 0.0033 after" in figure.svg
-    assert figure.caption.endswith("Layers in order: layer0, layer1, layer2.")
+    assert figure.caption.endswith("From layer0 to layer2.")
 
 
 def test_layers_without_a_gradient_are_left_out_of_its_picture() -> None:
     figure = training_figures(HISTORY, layers(1.0, 0.1, 0.01))[3]
     assert [len(line) for line in heights(figure.svg)] == [2, 2]
-    assert figure.caption.endswith("Layers in order: layer1, layer2.")
+    assert figure.caption.endswith("From layer1 to layer2.")
 
 
 def test_dead_layers_can_be_drawn() -> None:

@@ -57,7 +57,7 @@ def _flow(layers: pd.DataFrame, column: str) -> Figure:
     ]
     return Figure(
         title,
-        f"{caption} Layers in order: {', '.join(names)}.",
+        f"{caption} From {names[0]} to {names[-1]}.",
         charts.draw(
             marks,
             x=charts.Axis("layer", charts.round_ticks(1, max(2, len(before)))),
