@@ -40,7 +40,11 @@ HELD_OUT = 120
 """Images of val, and of test: about so many."""
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "ingest": {"source": "folder", "path": "images", "height": SIDE, "width": SIDE, "channels": 1},
+    "ingest": {
+        "source": "folder",
+        "path": "images",
+        "image": {"height": SIDE, "width": SIDE, "channels": 1, "min_side": 4},
+    },
     "pairs": {"train": 40, "val": 40, "test": 40},
     "train": {
         "feed": "classes",

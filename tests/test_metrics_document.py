@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from likewise.evaluation import calibration, intervals, oneshot, retrieval, verification
+from likewise.evaluation import calibration, intervals, metrics, oneshot, retrieval
 from likewise.evaluation.curves import Roc
-from likewise.stages import evaluate
 from tests.imports import ROOT
 
 TEXT = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
@@ -25,19 +24,19 @@ def written() -> dict[str, Any]:
     embeddings, labels = draw.normal(size=(12, 3)), pd.Series(list("aaabbbcccddd"))
     scores, same = draw.normal(size=8), np.array([0, 1] * 4)
     threshold = calibration.choose_threshold(scores, same, distance="cosine", split="val")
-    trials = evaluate.Trials(np.arange(8), np.arange(8), same, scores)
-    asked = evaluate.Params(threshold="accuracy", far=0.01, ways=2, shots=1, episodes=5, hardest=1, seed=0)
-    roc = verification.roc_from_trials(scores, same)
+    left, right = list("abcdefgh"), list("bbddffhh")
+    tasks = {"ways": 2, "shots": 1, "episodes": 5, "seed": 0}
     return {
-        "verification": evaluate.verification_metrics(roc, threshold, trials),
-        **evaluate.class_metrics(asked, embeddings, labels, "cosine"),
+        "verification": metrics.verification_metrics(scores, same, left, right, threshold=threshold, seed=0),
+        "retrieval": metrics.retrieval_metrics(embeddings, labels, distance="cosine"),
+        "oneshot": metrics.oneshot_metrics(embeddings, labels, distance="cosine", **tasks),
     }
 
 
 def test_its_keys_are_those_that_evaluate_writes() -> None:
-    metrics = written()
-    assert json.loads(json.dumps(metrics)) == metrics
-    assert [f"{section}.{key}" for section, values in metrics.items() for key in values] == KEYS
+    found = written()
+    assert json.loads(json.dumps(found)) == found
+    assert [f"{section}.{key}" for section, values in found.items() for key in values] == KEYS
 
 
 def test_its_examples_run() -> None:
@@ -55,7 +54,7 @@ def test_figures_of_the_roc_exist(name: str) -> None:
 def test_rules_methods_and_modes_are_all_told_of() -> None:
     for name in (*calibration.RULES, *calibration.METHODS, *oneshot.MODES):
         assert f"`{name}`" in TEXT
-    assert evaluate.KS == (1, 5)
+    assert metrics.KS == (1, 5)
     assert float(re.findall(r"\((1\.95\d+)\)", TEXT)[0]) == intervals.Z
     figures = {"map_at_r", "recall", "precision", "ndcg", "r_precision", "queries", "excluded", "gallery"}
     assert set(retrieval.RetrievalResult.__annotations__) == figures

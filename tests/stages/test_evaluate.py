@@ -13,7 +13,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from likewise import artifacts
 from likewise.delivery.model import load_trained
-from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.evaluation import bootstrap
+from likewise.evaluation.calibration import Calibration, Threshold, choose_threshold
+from likewise.evaluation.measures import MEASURES
+from likewise.evaluation.metrics import verification_metrics
 from likewise.stages import evaluate
 from tests.small import Fresh, params
 
@@ -64,6 +67,33 @@ def test_verification_is_what_scikit_learn_finds(evaluated: Path) -> None:
     assert told["eer"] == pytest.approx((shares * far + (1 - shares) * (1 - tar)).min(axis=1).max(), abs=1e-4)
     # 80 impostors cannot show one false accept in a hundred.
     assert told["tar_at_far_1_percent"] is None
+
+
+def test_figures_have_intervals_over_the_classes(evaluated: Path) -> None:
+    told = artifacts.METRICS.read(evaluated)["verification"]
+    for name in ("accuracy", "eer", "auc", "false_accept_rate", "false_reject_rate"):
+        assert told[f"{name}_low"] <= told[name] <= told[f"{name}_high"]
+        assert told[f"{name}_low"] < told[f"{name}_high"]
+    assert told["tar_at_far_1_percent_low"] is None
+    samples, pairs = artifacts.SAMPLES.read(evaluated).set_index("id")["class"], artifacts.PAIRS["test"].read(evaluated)
+    left, right = (samples[pairs[side]].to_numpy() for side in ("left", "right"))
+    test = by_hand(evaluated, "test")
+    seed = params(evaluated, "evaluate").seed
+    by_code = bootstrap.intervals(
+        test.scores.astype(np.float32), test.same, left, right, {"auc": MEASURES["auc"]}, seed=seed
+    )["auc"]
+    assert by_code is not None
+    assert (told["auc_low"], told["auc_high"]) == pytest.approx((by_code.low, by_code.high), abs=1e-4)
+
+
+def test_too_few_classes_have_no_interval() -> None:
+    scores, same = [0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0]
+    threshold = Threshold.from_dict(
+        choose_threshold(np.array(scores), np.array(same), distance="cosine", split="val").to_dict()
+    )
+    told = verification_metrics(scores, same, list("aabb"), list("abba"), threshold=threshold, seed=0)
+    assert told["auc_low"] is None
+    assert told["auc"] == 0.75
 
 
 def test_a_far_that_the_impostors_can_show_is_measured(fresh: Fresh) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,29 @@ def render(root: Path) -> str:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters["percent"] = lambda value: "not measurable" if value is None else f"{value:.2%}"
+    environment.filters |= {"percent": percent, "with_interval": with_interval}
     return environment.get_template("card.md").render(**_facts(root))
+
+
+def percent(value: float | None) -> str:
+    """Return a share in per cent.
+
+    Example:
+        >>> percent(0.0042), percent(None)
+        ('0.42%', 'not measurable')
+    """
+    return "not measurable" if value is None else f"{value:.2%}"
+
+
+def with_interval(values: Mapping[str, Any], name: str) -> str:
+    """Return a figure of metrics.json with the ends of its interval, where it has them.
+
+    Example:
+        >>> with_interval({"eer": 0.05, "eer_low": 0.04, "eer_high": 0.061}, "eer")
+        '5.00% (4.00% to 6.10%)'
+    """
+    low, high = values[f"{name}_low"], values[f"{name}_high"]
+    return percent(values[name]) + ("" if low is None else f" ({percent(low)} to {percent(high)})")
 
 
 def _facts(root: Path) -> dict[str, Any]:

@@ -17,11 +17,9 @@ from likewise.config import Block, run_stage
 
 if TYPE_CHECKING:
     from likewise.evaluation.calibration import Threshold
-    from likewise.evaluation.curves import Roc
     from likewise.evaluation.report import Example, Side
 
 Array = np.ndarray[Any, Any]
-KS = (1, 5)
 
 
 class Params(Block):
@@ -65,14 +63,9 @@ def run(params: Params, root: Path) -> None:
     artifacts.CALIBRATION.write(
         {"distance": distance, "threshold": threshold.to_dict(), "probability": probability.to_dict()}, root
     )
-    roc = verification.roc_from_trials(test.scores, test.same)
-    chosen = (samples["split"] == "test") & samples["class"].notna()
-    metrics = {
-        "verification": verification_metrics(roc, threshold, test),
-        **class_metrics(params, embeddings[chosen.to_numpy()], samples.loc[chosen, "class"], distance),
-    }
+    metrics = figures(params, samples, embeddings, test, threshold)
     artifacts.METRICS.write(metrics, root)
-    artifacts.ROC.write(report.roc_table(roc), root)
+    artifacts.ROC.write(report.roc_table(verification.roc_from_trials(test.scores, test.same)), root)
     artifacts.SCORES.write(report.score_histogram(test.scores, test.same), root)
     artifacts.ERRORS.write(errors(samples, test, threshold.value), root)
     data = report.ReportData(
@@ -135,59 +128,25 @@ def score(split: str, samples: pd.DataFrame, embeddings: Array, distance: str, r
     return Trials(left, right, trials["same"].to_numpy(), measure.score(found).numpy())
 
 
-def verification_metrics(roc: Roc, threshold: Threshold, trials: Trials) -> dict[str, Any]:
-    """Return the error rates on the test trials, with the threshold that val chose."""
-    accepted = trials.scores >= threshold.value
-    genuine = trials.same == 1
-    return {
-        "protocol": "pairs of the test split, threshold from val",
-        "trials": len(trials.same),
-        "genuine": roc.genuine,
-        "impostors": roc.impostors,
-        "accuracy": float((accepted == genuine).mean()),
-        "eer": roc.eer,
-        "auc": roc.auc,
-        "tar_at_far_1_percent": roc.tar_at_far(0.01),
-        "tar_at_far_0_1_percent": roc.tar_at_far(0.001),
-        "false_accept_rate": float(accepted[~genuine].mean()),
-        "false_reject_rate": float((~accepted[genuine]).mean()),
+def figures(
+    params: Params, samples: pd.DataFrame, embeddings: Array, test: Trials, threshold: Threshold
+) -> dict[str, Any]:
+    """Return the figures on the test split: of its trials, and of its samples that have a class."""
+    from likewise.evaluation import metrics
+
+    classes = samples["class"].to_numpy(dtype=object)
+    chosen = (samples["split"] == "test") & samples["class"].notna()
+    vectors, labels = embeddings[chosen.to_numpy()], samples.loc[chosen, "class"]
+    distance = threshold.distance
+    found = {
+        "verification": metrics.verification_metrics(
+            test.scores, test.same, classes[test.left], classes[test.right], threshold=threshold, seed=params.seed
+        ),
+        "retrieval": metrics.retrieval_metrics(vectors, labels, distance=distance),
     }
-
-
-def class_metrics(params: Params, embeddings: Array, labels: pd.Series[str], distance: str) -> dict[str, Any]:
-    """Return retrieval and one-shot figures over the test samples that have a class."""
-    from likewise.evaluation import oneshot, retrieval
-
-    names = labels.to_numpy(dtype=str)
-    # Of fewer samples some cut-offs cannot be measured.
-    known = [k for k in KS if k < len(names)]
-    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=known)
+    asked = {key: getattr(params, key) for key in ("ways", "shots", "episodes", "seed")}
     with named("evaluate.ways"):
-        tasks = oneshot.evaluate(
-            embeddings,
-            names,
-            distance=distance,
-            ways=params.ways,
-            shots=params.shots,
-            episodes=params.episodes,
-            seed=params.seed,
-        )
-    low, high = tasks.interval
-    return {
-        "retrieval": {
-            **{f"recall_at_{k}": nearest.recall.get(k) for k in KS},
-            "map_at_r": nearest.map_at_r,
-            "queries": nearest.queries,
-            "excluded": nearest.excluded,
-        },
-        "oneshot": {
-            "protocol": tasks.protocol,
-            "accuracy": tasks.accuracy,
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "episodes": tasks.episodes,
-        },
-    }
+        return {**found, "oneshot": metrics.oneshot_metrics(vectors, labels, distance=distance, **asked)}
 
 
 def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -> dict[str, list[Example]]:

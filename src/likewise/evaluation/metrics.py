@@ -1,0 +1,107 @@
+"""What metrics.json holds: the figures of a model on its test split, with intervals, as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from likewise.evaluation import bootstrap, oneshot, retrieval
+from likewise.evaluation.calibration import Threshold
+from likewise.evaluation.checks import Labels, Values, as_trials
+from likewise.evaluation.measures import MEASURES, Measure, accuracy, false_accept_rate, false_reject_rate, tar_at_far
+from likewise.evaluation.verification import roc_from_trials
+
+KS = (1, 5)
+"""Cut-offs of recall."""
+
+
+def verification_metrics(
+    scores: Values, same: Values, left: Labels, right: Labels, *, threshold: Threshold, seed: int
+) -> dict[str, Any]:
+    """Return the error rates on trials, with the threshold that another split chose.
+
+    Each figure is followed by the ends of its 95 % interval over classes (`bootstrap.intervals`); they are None where
+    the figure is not measurable, or the classes are too few to say.
+
+    Args:
+        scores: (trials,) larger is more alike.
+        same: (trials,) 1 for genuine, 0 for impostor.
+        left: (trials,) the class of the left sample.
+        right: (trials,) that of the right sample.
+        threshold: chosen on another split.
+        seed: of the interval's draws.
+    """
+    roc = roc_from_trials(scores, same)
+    wanted = measures(threshold.value)
+    metrics: dict[str, Any] = {
+        "protocol": f"pairs of the test split, threshold from {threshold.split}, 95 % intervals over classes",
+        "trials": len(as_trials(scores, same)[0]),
+        "genuine": roc.genuine,
+        "impostors": roc.impostors,
+    }
+    try:
+        found = bootstrap.intervals(scores, same, left, right, wanted, seed=seed)
+    except bootstrap.TooFewClassesError:
+        found = dict.fromkeys(wanted)
+    for name, measure in wanted.items():
+        interval = found[name]
+        low, high = (None, None) if interval is None else (interval.low, interval.high)
+        metrics |= {name: measure.value(roc), f"{name}_low": low, f"{name}_high": high}
+    return metrics
+
+
+def measures(threshold: float) -> dict[str, Measure]:
+    """Return what is reported of trials, by the names in metrics.json."""
+    return {
+        "accuracy": accuracy(threshold),
+        "eer": MEASURES["eer"],
+        "auc": MEASURES["auc"],
+        "tar_at_far_1_percent": tar_at_far(0.01),
+        "tar_at_far_0_1_percent": tar_at_far(0.001),
+        "false_accept_rate": false_accept_rate(threshold),
+        "false_reject_rate": false_reject_rate(threshold),
+    }
+
+
+def retrieval_metrics(embeddings: np.ndarray[Any, Any], labels: pd.Series[str], *, distance: str) -> dict[str, Any]:
+    """Return how often the nearest samples are of the class of the one that asks; None where too few are there."""
+    names = labels.to_numpy(dtype=str)
+    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=[k for k in KS if k < len(names)])
+    return {
+        **{f"recall_at_{k}": nearest.recall.get(k) for k in KS},
+        "map_at_r": nearest.map_at_r,
+        "queries": nearest.queries,
+        "excluded": nearest.excluded,
+    }
+
+
+def oneshot_metrics(
+    embeddings: np.ndarray[Any, Any],
+    labels: pd.Series[str],
+    *,
+    distance: str,
+    ways: int,
+    shots: int,
+    episodes: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return how often the right class is chosen from few examples of each."""
+    tasks = oneshot.evaluate(
+        embeddings,
+        labels.to_numpy(dtype=str),
+        distance=distance,
+        ways=ways,
+        shots=shots,
+        episodes=episodes,
+        seed=seed,
+    )
+    low, high = tasks.interval
+    return {
+        "protocol": tasks.protocol,
+        "accuracy": tasks.accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "episodes": tasks.episodes,
+    }
