@@ -25,6 +25,8 @@ from likewise.learning.losses import Loss, LossResult, PairTuples, TripletTuples
 from likewise.learning.processes import ALONE, Processes
 
 State = dict[str, Any]
+LOOKED_AT = 128
+"""Samples of a batch that is looked at after each epoch, about."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,9 @@ class Fit:
         if self._diagnosis is None:
             batch, device = next(self._feed.epoch(1)[1]), self._media.device
             tuples = _moved(batch.tuples, device)
-            self._diagnosis = Diagnosis(self._media.gather(batch.rows), batch.labels.to(device), tuples)
+            # Given tuples may name any row; of a batch that is mined, a few classes tell enough.
+            rows = slice(None) if tuples else slice(LOOKED_AT)
+            self._diagnosis = Diagnosis(self._media.gather(batch.rows[rows]), batch.labels[rows].to(device), tuples)
         seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
         self.progress.layers.extend(seen.layers)
         return seen.collapsed_loss
