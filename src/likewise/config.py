@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar, get_args
@@ -132,6 +133,15 @@ def run_stage(name: str, model: type[BlockT], run: Callable[[BlockT, Path], None
         if os.environ.get("LIKEWISE_TRACEBACK"):
             traceback.print_exc()
         sys.exit(_last_line(name, str(error), 2))
+
+
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """Put a key of params.yaml before what is wrong with it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def wait_passively() -> None:

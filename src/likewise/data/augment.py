@@ -8,11 +8,14 @@ no black corner tells the network how an image was turned.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from likewise.data.strengths import Strengths
 
 WHITE = 255.0
 KNOTS = 5
@@ -38,7 +41,7 @@ LIMITS = {
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Strengths):
     """Random changes of images that keep their class; the kinds are applied in the order of the arguments.
 
     Every number is drawn uniformly up to its strength, both ways where there are two. A change by a factor is drawn as
@@ -66,6 +69,8 @@ class Augmentation:
         tensor([[[[3., 2., 1.]]]])
     """
 
+    limits: ClassVar = LIMITS
+
     flip: float = 0.0
     shift: float = 0.0
     rotation: float = 0.0
@@ -77,17 +82,6 @@ class Augmentation:
     gamma: float = 0.0
     blur: float = 0.0
     erase: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
-            given = getattr(self, name)
-            if not 0 <= given <= most:
-                raise ValueError(f"augmentation: {name} is {given}, but must be from 0 (off) to {most:g}")
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is changed."""
-        return not any(getattr(self, each.name) for each in fields(self))
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return changed copies of the images (n, channels, height, width), 0..255, float32 on their device.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from likewise.data.strengths import Strengths
 
 KNOTS = 5
 """Places, evenly spaced, whose speed the time warp draws; in between its logarithm lies on a straight line."""
@@ -21,7 +24,7 @@ LIMITS = {"warp": 10.0, "dropout": 1.0, "rotation": 180.0, "scale": 10.0, "jitte
 
 
 @dataclass(frozen=True)
-class SequenceAugmentation:
+class SequenceAugmentation(Strengths):
     """Random changes of sequences that keep their class; the kinds are applied in the order of the arguments.
 
     Every number is drawn uniformly up to its strength, both ways where there are two. A change by a factor is drawn as
@@ -45,23 +48,14 @@ class SequenceAugmentation:
         tensor([[[1., 2., 3., 4.]]])
     """
 
+    limits: ClassVar = LIMITS
+
     warp: float = 0.0
     dropout: float = 0.0
     rotation: float = 0.0
     scale: float = 0.0
     jitter: float = 0.0
     differences: bool = False
-
-    def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
-            given = getattr(self, name)
-            if not 0 <= given <= most:
-                raise ValueError(f"augmentation: {name} is {given}, but must be from 0 (off) to {most:g}")
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is changed."""
-        return not any(getattr(self, name) for name in LIMITS)
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return changed copies of the sequences (n, channels, length), float32 on their device.

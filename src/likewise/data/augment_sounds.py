@@ -7,12 +7,14 @@ and 0 leaves it out. What moves in from outside is digital silence, as it is whe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from likewise.data.spectra import LOG_FLOOR
+from likewise.data.strengths import Strengths
 
 MASKS = 2
 """Masks an axis, as in SpecAugment's policies for Switchboard and the longer one for LibriSpeech."""
@@ -25,7 +27,7 @@ LIMITS = {"shift": 1.0, "gain": 100.0, "noise": 100.0, "mask_mels": 1.0, "mask_f
 
 
 @dataclass(frozen=True)
-class SoundAugmentation:
+class SoundAugmentation(Strengths):
     """Random changes of sounds that keep their class; the kinds are applied in the order of the arguments.
 
     Every number is drawn uniformly up to its strength, both ways where there are two.
@@ -46,22 +48,13 @@ class SoundAugmentation:
         tensor([[[-18.4219,   1.0000,   2.0000,   3.0000]]])
     """
 
+    limits: ClassVar = LIMITS
+
     shift: float = 0.0
     gain: float = 0.0
     noise: float = 0.0
     mask_mels: float = 0.0
     mask_frames: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
-            given = getattr(self, name)
-            if not 0 <= given <= most:
-                raise ValueError(f"augmentation: {name} is {given}, but must be from 0 (off) to {most:g}")
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is changed."""
-        return not any(getattr(self, each.name) for each in fields(self))
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return changed copies of the sounds (n, mels, frames), float32 on their device, nowhere below the floor.

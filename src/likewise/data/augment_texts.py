@@ -7,17 +7,20 @@ whatever character they belong to, and at least one of each text stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from likewise.data.strengths import Strengths
 
 LIMITS = {"cut": 1.0, "dropout": 1.0}
 """The greatest strength of each kind; the least is 0, which leaves it out."""
 
 
 @dataclass(frozen=True)
-class TextAugmentation:
+class TextAugmentation(Strengths):
     """Random changes of texts that keep their class; the kinds are applied in the order of the arguments.
 
     Every number is drawn uniformly up to its strength.
@@ -35,19 +38,10 @@ class TextAugmentation:
         tensor([[1, 3, 0, 0, 0, 0]], dtype=torch.uint8)
     """
 
+    limits: ClassVar = LIMITS
+
     cut: float = 0.0
     dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, most in LIMITS.items():
-            given = getattr(self, name)
-            if not 0 <= given <= most:
-                raise ValueError(f"augmentation: {name} is {given}, but must be from 0 (off) to {most:g}")
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is changed."""
-        return not any(getattr(self, each.name) for each in fields(self))
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return changed copies of the texts (n, length), uint8 on their device.

@@ -269,7 +269,7 @@ class Fit:
             batch, device = next(self._feed.epoch(1)[1]), self._media.device
             tuples = _moved(batch.tuples, device)
             # Given tuples may name any row; of a batch that is mined, a few classes tell enough.
-            rows = slice(None) if tuples else slice(LOOKED_AT)
+            rows = slice(LOOKED_AT) if tuples is None else slice(None)
             self._diagnosis = Diagnosis(self._media.gather(batch.rows[rows]), batch.labels[rows].to(device), tuples)
         seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
         self.progress.layers.extend(seen.layers)

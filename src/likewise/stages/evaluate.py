@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from likewise import artifacts
-from likewise.config import Block, run_stage
+from likewise.config import Block, named, run_stage
 
 if TYPE_CHECKING:
     from likewise.evaluation.calibration import Threshold
@@ -86,15 +84,6 @@ def run(params: Params, root: Path) -> None:
         path.write_text(report.render(data), encoding="utf-8")
     right, eer = metrics["verification"]["accuracy"], metrics["verification"]["eer"]
     print(f"evaluate: {len(test.same):,} test trials: accuracy {right:.3%}, EER {eer:.3%}", flush=True)
-
-
-@contextmanager
-def named(key: str) -> Iterator[None]:
-    """Put the key of params.yaml before what is wrong with it."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
 
 
 def embed_samples(root: Path) -> tuple[pd.DataFrame, Array, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +11,7 @@ import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
 from likewise import artifacts
-from likewise.config import Block, run_stage
+from likewise.config import Block, named, run_stage
 from likewise.tuples.hard import HardTriplets
 from likewise.tuples.triplets import Triplets, draw_triplets
 
@@ -68,7 +66,7 @@ def run(params: Params, root: Path) -> None:
 def uniform(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:  # noqa: ARG001
     """Draw from all triplets."""
     labels = members["class"].to_numpy(dtype=str)
-    with named("count"):
+    with named("triplets.count"):
         drawn = draw_triplets(labels, params.count, seed=params.seed)
     return drawn, f"{Triplets(labels).count:,} triplets"
 
@@ -76,11 +74,11 @@ def uniform(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, s
 def hard(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:
     """Draw from the triplets whose negative is among the anchor's nearest of another class."""
     media, _ = artifacts.read_media(root)
-    with named("reference"):
+    with named("triplets.reference"):
         reference = refer(str(params.reference), media, members.index.to_numpy(dtype=np.int64), root)
-    with named("strategy"):
+    with named("triplets.strategy"):
         triplets = HardTriplets(members["class"].to_numpy(dtype=str), reference, nearest=params.nearest or 0)
-    with named("count"):
+    with named("triplets.count"):
         drawn = triplets.draw(params.count, seed=params.seed)
     share = triplets.nearer_share(*drawn)
     return drawn, f"{triplets.count:,} hard triplets; in {share:.1%} the negative is nearer than the positive"
@@ -109,15 +107,6 @@ def embeddings(digest: str, media: Array, rows: Array, root: Path) -> Array:
     encoder, distance = load_by_weights(digest, root)
     found = embed(encoder, Media(media, device=torch.device("cpu")), rows)
     return (torch.nn.functional.normalize(found) if distance == "cosine" else found).numpy()
-
-
-@contextmanager
-def named(key: str) -> Iterator[None]:
-    """Put the key of params.yaml before what is wrong with it."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"triplets.{key}: {error}") from None
 
 
 STRATEGIES = {"uniform": uniform, "hard": hard}
