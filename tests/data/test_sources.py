@@ -10,7 +10,7 @@ from tests.data.pictures import class_folders, encoded, noise, put
 
 
 def test_the_sources_are_known_by_name() -> None:
-    assert list(SOURCES) == ["digits", "folder", "idx", "manifest", "parquet"]
+    assert list(SOURCES) == ["digits", "folder", "idx", "manifest", "parquet", "fsdd"]
     with pytest.raises(ValueError, match=r"^unknown source 'floder'; known: folder, "):
         open_source("floder", "data/raw")
 

@@ -74,6 +74,8 @@ def test_autocast_leaves_the_changes_alone() -> None:
         fit = make(epochs=1, augment=HEAVY, precision=precision)
         fit.encoder.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
         next(iter(fit.run()))
+        # The look before the first step sees the samples as they are.
+        assert taken.pop(-2).dtype == torch.uint8
     assert taken[0].dtype == torch.float32
     assert torch.equal(taken[0], taken[1])
     assert taken[0].shape[1:] == MEDIA.shape
