@@ -51,12 +51,12 @@ def register(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def compare(
-    left: Annotated[Path, typer.Argument(help="One image.")],
+    left: Annotated[Path, typer.Argument(help="One sample: an image, a sound, a sequence or a text.")],
     right: Annotated[Path, typer.Argument(help="The other.")],
     model: Annotated[str, typer.Option(help="A folder, or an address in the registry.")] = "models:/likewise@champion",
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell whether two images are the same, how far they are and how sure that is."""
+    """Tell whether two samples are the same, how far they are and how sure that is."""
     from dataclasses import asdict
 
     from likewise.delivery.loading import load
