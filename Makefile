@@ -25,7 +25,7 @@ repro: setup  ## from the raw data to a registered model: check the params, `dvc
 	@likewise register
 
 test: setup lint types  ## lint, types and tests
-	@python -m pytest
+	@python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup
 	@ruff check .

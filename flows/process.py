@@ -7,14 +7,21 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 POLL_SECONDS = 0.5
 """How long a look at the child's output may block: between two looks a cancel gets through."""
 
 GRACE_SECONDS = 5.0
 """How long the group may take to end by itself once it was asked to."""
+
+
+LOOK_SECONDS = 0.05
+"""Between two looks at whether the group has ended."""
 
 
 class ProcessError(RuntimeError):
@@ -80,11 +87,30 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
             os.killpg(child.pid, number)
         except ProcessLookupError:
             break
-        try:
-            child.wait(timeout=GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+        if _ends(child, GRACE_SECONDS):
+            break
     child.wait()
+
+
+def _ends(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the child and for all others of its group: the grace is also theirs."""
+    deadline = time.monotonic() + seconds
+    while child.poll() is None or _alive(child.pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _alive(group: int) -> bool:
+    for process in psutil.process_iter(["status"]):
+        try:
+            # One that has ended and that nobody waited for is still listed.
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return True
+        except ProcessLookupError:
+            continue
+    return False
 
 
 def _read(child: subprocess.Popen[bytes]) -> Iterator[str]:

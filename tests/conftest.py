@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.projects import Project, make_project
 
@@ -16,10 +18,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a project in which `make repro` has run; tests may look at it and not change it."""
-    project = make_project(tmp_path_factory.mktemp("finished"))
-    project.log = project.run("make", "-o", ".venv/installed", "repro").stdout
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """Return a project in which `make repro` has run; tests may look at it and not change it.
+
+    With several processes of pytest-xdist the first that needs it makes it, for all of them.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = (own if worker_id == "master" else own.parent) / "finished"
+    with FileLock(f"{shared}.lock"):
+        made = shared / "project.pickle"
+        if made.exists():
+            return pickle.loads(made.read_bytes())  # type: ignore[no-any-return]
+        shutil.rmtree(shared, ignore_errors=True)
+        shared.mkdir()
+        project = make_project(shared)
+        project.log = project.run("make", "-o", ".venv/installed", "repro").stdout
+        made.write_bytes(pickle.dumps(project))
     return project
 
 

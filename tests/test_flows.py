@@ -62,6 +62,20 @@ def test_no_child_survives_its_caller(tmp_path: Path) -> None:
     assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
 
 
+def test_the_grace_is_for_the_whole_group(tmp_path: Path) -> None:
+    tidy = (
+        "import pathlib, signal, sys, time\n"
+        "def tidy(*_): time.sleep(0.3); pathlib.Path('tidied').touch(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, tidy)\n"
+        "print('ready', flush=True); time.sleep(300)\n"
+    )
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {tidy!r}])"
+    stream = process.lines([PYTHON, "-c", code], folder=tmp_path, environment=process.environment())
+    assert next(stream) == "ready"
+    stream.close()
+    assert (tmp_path / "tidied").exists()
+
+
 def test_a_child_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
     code = (
