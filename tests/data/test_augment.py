@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from likewise.data.augment import KNOTS, LIMITS, Augmentation, affine, blurred, erased, lit, moved
+from likewise.data.augment import KNOTS, LIMITS, Augmentation, affine, blurred, erased, lit, moved, turned
 
 STRENGTHS: dict[str, float] = {
     "flip": 0.5,
@@ -28,6 +28,16 @@ STRENGTHS: dict[str, float] = {
     "blur": 1.5,
     "erase": 0.4,
 }
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_turned_is_what_numpy_turns(kind: torch.dtype) -> None:
+    images = pictures(9, height=7, width=7).to(kind)
+    quarters = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0, 1])
+    result = turned(images, quarters)
+    assert result.dtype == kind
+    for image, quarter, found in zip(images, quarters.tolist(), result, strict=True):
+        np.testing.assert_array_equal(found.numpy(), np.rot90(image.numpy(), quarter, axes=(1, 2)))
 
 
 def generator(seed: int = 0) -> torch.Generator:

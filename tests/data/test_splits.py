@@ -89,6 +89,40 @@ def test_folds_partition_the_identities(test: float, folds: int, by: str) -> Non
         assign(samples, by=by, val=0.2, test=test, fold=folds)
 
 
+@pytest.mark.parametrize("by", splits.HASHED)
+def test_groups_held_out_are_the_test_part_and_the_rest_is_divided_by_hash(by: str) -> None:
+    samples = many().assign(group=[f"alphabet {number // 60}" for number in range(240)])
+    held_out = ["alphabet 3", "alphabet 1"]
+    result = assign(samples, by=by, val=0.4 if by == "group" else 0.3, test=0.2, seed=2, hold_out=held_out)
+    for name, group, split in zip(samples["id" if by == "sample" else by], samples["group"], result, strict=True):
+        place = Fraction(int(hashlib.sha256(f"2:{name}".encode()).hexdigest(), 16), 2**256)
+        rest = "val" if place < Fraction(4 if by == "group" else 3, 10) else "train"
+        assert split == ("test" if group in held_out else rest)
+    assert result.dtype == "str"
+    assert set(result) == set(splits.NAMES)
+
+
+def test_samples_without_a_group_are_not_held_out() -> None:
+    samples = many()
+    samples.loc[:99, "group"] = None
+    held_out = sorted(samples["group"].dropna().unique())[:20]
+    result = assign(samples, by="sample", val=0.3, test=0.2, hold_out=held_out)
+    assert (result == "test").equals(samples["group"].isin(held_out))
+
+
+def test_groups_that_cannot_be_held_out_are_refused() -> None:
+    samples = many().assign(group=[f"alphabet {number // 60}" for number in range(240)])
+    with pytest.raises(ValueError, match=r"unknown group in ingest\.split\.hold_out: 'alphabet3'; known: alphabet 3, "):
+        assign(samples, by="class", val=0.3, test=0.2, hold_out=["alphabet 0", "alphabet3"])
+    with pytest.raises(ValueError, match="hold_out names the test groups itself: fold: 2 does not go with it"):
+        assign(samples, by="class", val=0.3, test=0.2, fold=2, hold_out=["alphabet 0"])
+    with pytest.raises(ValueError, match="hold_out names the test groups itself: by: column does not go with it"):
+        assign(samples, by="column", val=0.3, test=0.2, hold_out=["alphabet 0"])
+    shared = samples.assign(group=[f"alphabet {number % 4}" for number in range(240)])
+    with pytest.raises(ValueError, match="60 values of class are in two splits"):
+        assign(shared, by="class", val=0.3, test=0.2, hold_out=["alphabet 0"])
+
+
 def test_shares_are_near_what_was_asked_and_classes_stay_on_one_side() -> None:
     samples = many(4000, 2)
     result = assign(samples, by="class", val=0.1, test=0.25)

@@ -90,6 +90,27 @@ def test_classes_come_p_by_k_and_every_sample_once_an_epoch_at_least() -> None:
     assert seen == set(CLASSES["id"])
 
 
+def test_each_class_turned_is_a_class_of_its_own() -> None:
+    seen = set()
+    for batch in batches(build("classes", rotations=4, classes_per_batch=5), 1):
+        assert batch.quarters is not None
+        expected = [4 * LABELS[row] + turn for row, turn in zip(batch.rows, batch.quarters.tolist(), strict=True)]
+        assert batch.labels.tolist() == expected
+        assert sorted(torch.bincount(batch.labels, minlength=12).tolist()) == [0] * 7 + [2] * 5
+        seen |= set(zip(IDS[batch.rows], batch.quarters.tolist(), strict=True))
+    assert seen == {(name, turn) for name in CLASSES["id"] for turn in range(4)}
+
+
+def test_samples_are_not_turned_unless_asked() -> None:
+    assert all(batch.quarters is None for batch in batches(build("classes"), 1))
+
+
+@pytest.mark.parametrize("name", ["pairs", "triplets"])
+def test_generated_tuples_know_no_turned_classes(name: str) -> None:
+    with pytest.raises(ValueError, match=f"the feed {name} knows nothing of: take the feed classes"):
+        build(name, rotations=4)
+
+
 @pytest.mark.parametrize("name", feeds.COLUMNS)
 def test_seed_and_epoch_decide_the_batches(name: str) -> None:
     def rows(seed: int, epoch: int) -> list[list[int]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from likewise.data.augment import Augmentation
+from likewise.learning import encoders, losses
+from likewise.learning.feeds import ClassFeed
 from likewise.learning.training import Epoch, Fit
-from tests.learning.test_training import MEDIA, eer, epochs, make, same_weights, stored
+from tests.learning.test_training import CLASSES, LABELS, MEDIA, eer, epochs, make, same_weights, settings, stored
 
 HEAVY = Augmentation(flip=0.5, shift=0.2, rotation=20, elastic=0.05, brightness=0.2, blur=1, erase=0.3)
 
@@ -60,6 +65,40 @@ def test_each_step_has_numbers_of_its_own_from_the_cpu() -> None:
     assert len(seeds[0]) == 9
     assert len(set(seeds[0] + seeds[1])) == 18
     assert seeds[0] == seeds[2]
+
+
+def turning(**changes: Any) -> Fit:
+    feed = ClassFeed(np.arange(len(LABELS)), LABELS, classes_per_batch=6, samples_per_class=2, seed=0, rotations=4)
+    network = encoders.build("mlp", MEDIA.shape, 8, width=16)
+    loss = losses.build("arcface", classes=4 * CLASSES, embedding=8)
+    return Fit(network, loss, feed, MEDIA, validate=lambda _: 0.5, settings=settings(**changes))
+
+
+def test_samples_come_turned_as_their_class_says() -> None:
+    taken: list[Tensor] = []
+    spy, fit = Spy(), turning(epochs=1)
+    fit.encoder.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+    epochs(fit)
+    epochs(turning(epochs=1, augment=spy))
+    feed = ClassFeed(np.arange(len(LABELS)), LABELS, classes_per_batch=6, samples_per_class=2, seed=0, rotations=4)
+    plan = list(feed.epoch(1)[1])
+    media = MEDIA.gather(np.arange(len(LABELS))).numpy()
+    # Looked at before and after: the first batch.
+    for batch, samples in zip([plan[0], *plan, plan[0]], taken, strict=True):
+        for row, label, sample in zip(batch.rows, batch.labels.tolist(), samples.numpy(), strict=True):
+            assert label // 4 == LABELS[row]
+            np.testing.assert_array_equal(sample, np.rot90(media[row], label % 4, axes=(1, 2)))
+    # The augmentation is given them as bytes.
+    assert {each[2] for each in spy.__dict__["seen"]} == {torch.uint8}
+
+
+def test_turned_classes_are_trained_alike_where_it_was_cut_short() -> None:
+    whole, first, second = (turning(epochs=3, augment=HEAVY) for _ in range(3))
+    history = epochs(whole)
+    cut_short(first, after=1)
+    second.restore(stored(first.state()))
+    assert epochs(second) == history[1:]
+    assert same_weights(whole.encoder, second.encoder)
 
 
 def test_val_is_judged_on_the_samples_as_they_are() -> None:

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from likewise import artifacts
 from likewise.delivery.model import load_trained
-from likewise.evaluation import bootstrap
+from likewise.evaluation import bootstrap, oneshot
 from likewise.evaluation.calibration import Calibration, Threshold, choose_threshold
 from likewise.evaluation.measures import MEASURES
 from likewise.evaluation.metrics import verification_metrics
@@ -130,6 +130,32 @@ def test_one_shot_says_what_was_asked_and_lies_in_its_interval(evaluated: Path) 
     assert told["accuracy_low"] < told["accuracy"] < told["accuracy_high"]
     assert told["episodes"] == 50
     assert told["accuracy"] > 1 / 3
+
+
+def test_one_shot_within_groups_is_that_of_the_groups(fresh: Fresh) -> None:
+    root = fresh()
+    within = params(root, "evaluate", within="group", ways=2)
+    with pytest.raises(ValueError, match=r"36 of 36 test samples have no group: set evaluate\.within: any"):
+        evaluate.run(within, root)
+    samples = artifacts.SAMPLES.read(root)
+    groups = samples["class"].map(lambda name: "left" if name in ("k0", "k1", "k2") else "right").astype("str")
+    samples["group"] = groups
+    artifacts.SAMPLES.write(samples, root)
+    evaluate.run(within, root)
+    told = artifacts.METRICS.read(root)["oneshot"]
+    test = samples["split"] == "test"
+    vectors = embeddings(root)[test.to_numpy()].to_numpy(dtype=np.float32)
+    expected = oneshot.evaluate(
+        vectors,
+        samples.loc[test, "class"].to_numpy(dtype=str),
+        distance="euclidean",
+        ways=2,
+        episodes=within.episodes,
+        seed=within.seed,
+        groups=groups[test].to_numpy(dtype=str),
+    )
+    assert "classes of one group" in told["protocol"]
+    assert told["accuracy"] == pytest.approx(expected.accuracy, abs=1e-9)
 
 
 def test_threshold_and_calibration_come_from_val_only(fresh: Fresh) -> None:

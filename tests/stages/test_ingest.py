@@ -26,7 +26,7 @@ OUTPUTS = (
     artifacts.SUMMARY.path,
     artifacts.CLASSES.path,
 )
-SPLIT = {"by": "sample", "val": 0.3, "test": 0.3, "fold": 0, "seed": 0, "column": "split", "file": None}
+SPLIT = {"by": "sample", "val": 0.3, "test": 0.3, "fold": 0, "hold_out": [], "seed": 0, "column": "split", "file": None}
 
 CHECKS = {
     "small_classes": "fail",
@@ -160,6 +160,18 @@ def test_split_by_group_keeps_the_groups_apart(project: Path) -> None:
     assert (samples.groupby("group")["split"].nunique() == 1).all()
     assert set(samples["split"]) == set(artifacts.SPLITS)
     assert (samples.groupby("class")["split"].nunique() == 3).all()
+
+
+def test_groups_that_are_held_out_are_the_test_part(project: Path) -> None:
+    manifest(project)
+    group = "w3"
+    ingest.run(block(project, source="manifest", split={"hold_out": [group]}), project)
+    samples = artifacts.SAMPLES.read(project)
+    assert (samples["split"] == "test").equals(samples["group"] == group)
+    with pytest.raises(ValueError, match=r"hold_out names the test groups itself: fold: 1 does not go with it"):
+        block(project, split={"hold_out": [group], "fold": 1})
+    with pytest.raises(ValueError, match=r"hold_out names the test groups itself: by: column does not go with it"):
+        block(project, split={"hold_out": [group], "by": "column"})
 
 
 def test_a_manifest_without_what_the_split_asks_for_is_refused(project: Path) -> None:
@@ -331,6 +343,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "small class": ({"path": "small"}, r"fewer than 2 usable samples.*s \(1 of 1\)"),
     "no idx": ({"source": "idx"}, "raw"),
     "split too small": ({"split": {"val": 0.001}}, "val too small.*ingest.split.val"),
+    "no group": ({"split": {"hold_out": ["raw"]}}, "unknown group in ingest.split.hold_out: 'raw'; known: none"),
     "no fold": ({"split": {"fold": 7}}, "ingest.split.fold is 7"),
 }
 

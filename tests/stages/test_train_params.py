@@ -3,14 +3,16 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from likewise import artifacts
 from likewise.config import Block, load_params
 from likewise.data import augment, augment_sequences, augment_sounds, augment_texts
 from likewise.data.augmentations import AUGMENTATIONS, build
 from likewise.stages import augment_params, train_assembly
-from tests.small import make, params
+from tests.small import CLASSES, make, params
 
 KINDS: dict[str, tuple[type[Block], dict[str, float]]] = {
     "image": (augment_params.ImageAugment, augment.LIMITS),
@@ -49,6 +51,28 @@ def test_both_refuse_the_same(kind: str, name: str) -> None:
             block(**off | {name: bad})
         with pytest.raises(ValueError, match=name):
             made(**{name: bad})
+
+
+def test_rotations_make_classes_for_the_loss(tmp_path: Path) -> None:
+    root = make(tmp_path / "project")
+    fit = train_assembly.set_up(
+        params(root, "train", rotations=4, loss="arcface", distance="cosine", margin=None, mining=None), root
+    )
+    assert {name: len(each) for name, each in fit.loss.named_parameters()} == {"proxies": 4 * CLASSES}
+
+
+def test_rotations_want_square_images_and_the_feed_of_classes(tmp_path: Path) -> None:
+    root = make(tmp_path / "project")
+    with pytest.raises(ValueError, match="rotations make new classes, for feed classes, not triplets"):
+        params(root, "train", rotations=4, feed="triplets", mining=None)
+    media, _ = artifacts.read_media(root)
+    narrow = np.array(media)[..., :-1]
+    with artifacts.MEDIA.writing(root) as path, path.open("wb") as stream:
+        np.save(stream, narrow)
+    with pytest.raises(ValueError, match=r"^train\.rotations: 4 turns square images, and the samples are 8 x 7: set"):
+        train_assembly.set_up(params(root, "train", rotations=4), root)
+    with pytest.raises(ValueError, match="the samples are 40 x 98: set it to 1"):
+        train_assembly.refuse_not_square((40, 98), rotations=4)
 
 
 def test_an_augmentation_of_another_kind_is_refused(tmp_path: Path) -> None:

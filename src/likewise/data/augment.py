@@ -21,6 +21,9 @@ WHITE = 255.0
 KNOTS = 5
 """Control points a side of the elastic displacement."""
 
+QUARTERS = 4
+"""Turns of a square image by right angles, the one by none included."""
+
 MOST_ASPECT = 3.0
 """Greatest ratio of an erased rectangle's sides, as shares of the picture's."""
 
@@ -153,6 +156,22 @@ class Augmentation(Strengths):
         aspect = MOST_ASPECT ** _both_ways((len(images),), generator)
         sides = torch.stack([area * aspect, area / aspect]).mul(self.erase).sqrt().clamp(max=1)
         return erased(images, places=torch.stack([down, across]), sides=sides)
+
+
+def turned(images: Tensor, quarters: Tensor) -> Tensor:
+    """Return each image turned against the clock by so many quarters of a circle.
+
+    Args:
+        images: (n, channels, side, side), any type.
+        quarters: (n,) 0 to 3, on any device.
+
+    Example:
+        >>> turned(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1]))
+        tensor([[[[2, 4],
+                  [1, 3]]]])
+    """
+    every = torch.stack([torch.rot90(images, quarter, (-2, -1)) for quarter in range(QUARTERS)])
+    return every[quarters.to(images.device), torch.arange(len(images), device=images.device)]
 
 
 def affine(*, turn: Tensor, lean: Tensor, size: Tensor, across: Tensor, down: Tensor, aspect: float) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from likewise.choices import choose
+from likewise.choices import choose, one_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ class Request:
     given: pd.Series[str] | None
     file: pd.DataFrame | None
     ignore: Collection[str]
+    hold_out: Collection[str]
 
 
 def assign(
@@ -57,6 +58,7 @@ def assign(
     given: pd.Series[str] | None = None,
     file: pd.DataFrame | None = None,
     ignore: Collection[str] = (),
+    hold_out: Collection[str] = (),
 ) -> pd.Series[str]:
     """Return "train", "val" or "test" for every sample, on the samples' index.
 
@@ -65,8 +67,11 @@ def assign(
     sample never depends on which others there are, and with test = 1/k the folds 0 to k - 1 each test a different
     part, together everything once.
 
+    With `hold_out` the test part is exactly the samples of these groups, and the hash divides the others: x is of val
+    if u < val, else of train.
+
     Args:
-        samples: The columns id, class, hash, and group for `by="group"`.
+        samples: The columns id, class, hash, and group for `by="group"` and `hold_out`.
         by: What is kept on one side: "class" (test classes are never seen in training), "group" (no writer, session or
             camera on both sides) or "sample"; or where the split comes from: "column" (`given`'s test, and its val or,
             where it has none, a val taken from its train by sample) or "file" (`file`'s).
@@ -77,16 +82,22 @@ def assign(
         given: For `by="column"`: the split of each sample, on the samples' index, by one of the names in `SPELLINGS`.
         file: For `by="file"`: the columns id and split, a row for each sample.
         ignore: Ids that `file` may name although they are no samples, such as those in quarantine.
+        hold_out: Names of groups, for class, group and sample; then `fold` must be 0, and `test` plays no part.
 
     Raises:
-        ValueError: unknown `by`, shares that leave nothing, a fold that does not exist, samples without the class,
-            group or split that is asked for, ids that are missing, unknown or named twice in `file`, a leak, or a split
-            with fewer than two classes that have two samples, of which no pairs can be made.
+        ValueError: unknown `by`, shares that leave nothing, a fold or a group that does not exist, samples without
+            the class, group or split that is asked for, ids that are missing, unknown or named twice in `file`, a leak,
+            or a split with fewer than two classes that have two samples, of which no pairs can be made.
     """
     splitter = choose("way to split", by, SPLITTERS)
     if fold and by not in HASHED:
         raise ValueError(f"fold is {fold}: there are folds only of a split by {', '.join(HASHED)}, not by {by}")
-    request = Request(val=val, test=test, fold=fold, seed=seed, given=given, file=file, ignore=ignore)
+    if hold_out and (fold or by not in HASHED):
+        wrong = f"fold: {fold}" if fold else f"by: {by}"
+        raise ValueError(f"ingest.split.hold_out names the test groups itself: {wrong} does not go with it")
+    request = Request(
+        val=val, test=test, fold=fold, seed=seed, given=given, file=file, ignore=ignore, hold_out=tuple(hold_out)
+    )
     splits = splitter(samples, request).rename("split")
     refuse_leaks(samples, splits, by=by)
     _refuse_too_small(samples, splits, by=by)
@@ -111,7 +122,7 @@ def _by_class(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
     missing = samples["id"][samples["class"].isna()]
     if len(missing):
         raise ValueError(f"{_named(missing)} have no class: split by sample")
-    return _by_hash(samples["class"], request)
+    return _divided(samples, samples["class"], request)
 
 
 def _by_group(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
@@ -121,11 +132,24 @@ def _by_group(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
             f"{len(missing)} of {len(samples)} samples have no group ({_named(missing)}): a table names it in the "
             "column of ingest.columns.group, in folders it is the one above the class; or split by class or sample"
         )
-    return _by_hash(samples["group"], request)
+    return _divided(samples, samples["group"], request)
 
 
 def _by_sample(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
-    return _by_hash(samples["id"], request)
+    return _divided(samples, samples["id"], request)
+
+
+def _divided(samples: pd.DataFrame, identities: pd.Series[str], request: Request) -> pd.Series[str]:
+    return _held_out(samples, identities, request) if request.hold_out else _by_hash(identities, request)
+
+
+def _held_out(samples: pd.DataFrame, identities: pd.Series[str], request: Request) -> pd.Series[str]:
+    known = sorted(samples["group"].dropna().unique())
+    for name in request.hold_out:
+        one_of("group in ingest.split.hold_out:", name, known)
+    end = int(_share("val", request.val) * PLACES)
+    splits = identities.map(lambda name: "val" if _place(name, request.seed) < end else "train").astype("str")
+    return splits.mask(samples["group"].isin(request.hold_out), "test")
 
 
 def _by_hash(identities: pd.Series[str], request: Request) -> pd.Series[str]:

@@ -86,8 +86,15 @@ def oneshot_metrics(
     shots: int,
     episodes: int,
     seed: int,
+    groups: pd.Series[str] | None = None,
 ) -> dict[str, Any]:
-    """Return how often the right class is chosen from few examples of each."""
+    """Return how often the right class is chosen from few examples of each; given groups, among those of one group.
+
+    Raises:
+        ValueError: samples without a group, or too few classes with enough samples in each.
+    """
+    if groups is not None and groups.isna().any():
+        raise ValueError(f"{groups.isna().sum()} of {len(groups)} test samples have no group: set evaluate.within: any")
     tasks = oneshot.evaluate(
         embeddings,
         labels.to_numpy(dtype=str),
@@ -96,6 +103,7 @@ def oneshot_metrics(
         shots=shots,
         episodes=episodes,
         seed=seed,
+        groups=None if groups is None else groups.to_numpy(dtype=str),
     )
     low, high = tasks.interval
     return {

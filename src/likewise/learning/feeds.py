@@ -20,11 +20,15 @@ Rows = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of the media, the class number of each, and the tuples among them (none: mined in the batch)."""
+    """Rows of the media, the class number of each, and the tuples among them (none: mined in the batch).
+
+    `quarters` says by how many right angles each sample is turned (none: not at all).
+    """
 
     rows: Rows
     labels: Tensor
     tuples: PairTuples | TripletTuples | None = None
+    quarters: Tensor | None = None
 
 
 class Feed(Protocol):
@@ -43,10 +47,25 @@ class ClassFeed:
         classes_per_batch: P.
         samples_per_class: K.
         seed: with the epoch it decides the batches.
+        rotations: each class turned by 0, 1, ... `rotations` - 1 right angles is a class of its own (Santoro et al.:
+            Meta-learning with memory-augmented neural networks, 2016): class c turned r times is number
+            `rotations` c + r, and an epoch is so many times as long.
     """
 
-    def __init__(self, rows: Rows, labels: Rows, *, classes_per_batch: int, samples_per_class: int, seed: int) -> None:
-        self._rows, self._labels = rows, labels
+    def __init__(
+        self,
+        rows: Rows,
+        labels: Rows,
+        *,
+        classes_per_batch: int,
+        samples_per_class: int,
+        seed: int,
+        rotations: int = 1,
+    ) -> None:
+        self._rows = np.repeat(rows, rotations)
+        self._quarters = np.tile(np.arange(rotations), len(rows))
+        self._labels = np.repeat(labels, rotations) * rotations + self._quarters
+        self._rotations = rotations
         self._classes, self._samples, self._seed = classes_per_batch, samples_per_class, seed
 
     def epoch(self, number: int) -> tuple[int, Iterator[Batch]]:
@@ -60,7 +79,11 @@ class ClassFeed:
                 epoch=number,
             )
         )
-        return len(plan), (Batch(self._rows[p], torch.from_numpy(self._labels[p])) for p in plan)
+        return len(plan), map(self._batch, plan)
+
+    def _batch(self, places: Rows) -> Batch:
+        quarters = torch.from_numpy(self._quarters[places]) if self._rotations > 1 else None
+        return Batch(self._rows[places], torch.from_numpy(self._labels[places]), quarters=quarters)
 
 
 class TupleFeed:
@@ -107,6 +130,7 @@ def build(
     classes_per_batch: int,
     samples_per_class: int,
     seed: int,
+    rotations: int = 1,
 ) -> Feed:
     """Make a feed from the table it feeds on.
 
@@ -119,9 +143,11 @@ def build(
         classes_per_batch: P of the classes feed.
         samples_per_class: K of the classes feed.
         seed: decides the batches of every epoch.
+        rotations: right angles by which turned classes of the classes feed are classes of their own; 1: as they are.
 
     Raises:
-        ValueError: when the name is unknown or the table names a sample that is not there.
+        ValueError: when the name is unknown, another feed is to turn classes, or the table names a sample that is
+            not there.
     """
     columns = choose("feed", name, COLUMNS)
     members = tuple(rows_of(table[column], ids) for column in columns)
@@ -132,7 +158,10 @@ def build(
             classes_per_batch=classes_per_batch,
             samples_per_class=samples_per_class,
             seed=seed,
+            rotations=rotations,
         )
+    if rotations > 1:
+        raise ValueError(f"rotations make new classes, which the feed {name} knows nothing of: take the feed classes")
     same = table["same"].to_numpy(dtype=np.int64) if name == "pairs" else None
     return TupleFeed(members, labels, same=same, batch_size=batch_size, seed=seed)
 

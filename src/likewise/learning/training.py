@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.choices import choose
-from likewise.data.augment import Augmentation
+from likewise.data.augment import Augmentation, turned
 from likewise.data.augmentations import Augment
 from likewise.data.batches import Media
 from likewise.learning import optimisation, parts
@@ -235,7 +235,7 @@ class Fit:
     def _step(self, batch: Batch, generator: torch.Generator) -> tuple[LossResult, Tensor]:
         device, count = self._media.device, len(batch.rows)
         share = self._processes.share(count)
-        samples = self._settings.augment(self._media.gather(batch.rows[share]), generator=generator)
+        samples = self._settings.augment(self._gathered(batch, share), generator=generator)
         own, send_back = parts.embed(self._embed, samples, parts=self._settings.accumulate)
         embeddings = self._processes.gather(own, count).requires_grad_()
         self._optimizer.zero_grad(set_to_none=True)
@@ -249,6 +249,10 @@ class Fit:
         if self._average:
             self._average.update()
         return result, norm.detach()
+
+    def _gathered(self, batch: Batch, part: slice) -> Tensor:
+        samples = self._media.gather(batch.rows[part])
+        return samples if batch.quarters is None else turned(samples, batch.quarters[part])
 
     def _embed(self, samples: Tensor) -> Tensor:
         if self._settings.channels_last and samples.ndim == 4:
@@ -270,7 +274,7 @@ class Fit:
             tuples = _moved(batch.tuples, device)
             # Given tuples may name any row; of a batch that is mined, a few classes tell enough.
             rows = slice(LOOKED_AT) if tuples is None else slice(None)
-            self._diagnosis = Diagnosis(self._media.gather(batch.rows[rows]), batch.labels[rows].to(device), tuples)
+            self._diagnosis = Diagnosis(self._gathered(batch, rows), batch.labels[rows].to(device), tuples)
         seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
         self.progress.layers.extend(seen.layers)
         return seen.collapsed_loss

@@ -27,6 +27,7 @@ class Params(Block):
     far: float = Field(gt=0, lt=1)
     ways: int = Field(ge=2)
     shots: int = Field(ge=1)
+    within: Literal["any", "group"]
     episodes: int = Field(ge=1)
     hardest: int = Field(ge=1, le=200)
     seed: int = Field(ge=0)
@@ -134,8 +135,10 @@ def figures(
         "retrieval": metrics.retrieval_metrics(vectors, labels, distance=distance),
     }
     asked = {key: getattr(params, key) for key in ("ways", "shots", "episodes", "seed")}
+    groups = samples.loc[chosen, "group"] if params.within == "group" else None
     with named("evaluate.ways"):
-        return {**found, "oneshot": metrics.oneshot_metrics(vectors, labels, distance=distance, **asked)}
+        tasks = metrics.oneshot_metrics(vectors, labels, distance=distance, groups=groups, **asked)
+    return {**found, "oneshot": tasks}
 
 
 def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -> dict[str, list[Example]]:

@@ -107,6 +107,7 @@ def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Se
         val=division.val,
         test=division.test,
         fold=division.fold,
+        hold_out=division.hold_out,
         seed=division.seed,
         given=found.samples[f"{artifacts.CARRIED}{division.column}"].astype("str") if by_column else None,
         file=file,

@@ -30,6 +30,7 @@ class Split(Block):
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     fold: int = Field(ge=0)
+    hold_out: list[str]
     seed: int = Field(ge=0)
     column: str = Field(min_length=1)
     file: str | None
@@ -38,6 +39,9 @@ class Split(Block):
     def _fits(self) -> Split:
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val} and test {self.test} leave nothing to train on")
+        if self.hold_out and (self.fold or self.by in ("column", "file")):
+            wrong = f"fold: {self.fold}" if self.fold else f"by: {self.by}"
+            raise ValueError(f"hold_out names the test groups itself: {wrong} does not go with it")
         if (self.by == "file") != (self.file is not None):
             raise ValueError("by: file needs file: NAME (inside ingest.path), and only by: file takes it")
         return self

@@ -29,6 +29,8 @@ def set_up(params: Params, root: Path) -> training.Fit:
     samples = artifacts.SAMPLES.read(root)
     array, _ = artifacts.read_media(root)
     media = Media(array, device=runtime.device(params.device))
+    if params.rotations > 1:
+        refuse_not_square(array.shape[1:], rotations=params.rotations)
     if params.compile:
         runtime.check_compiler(media.device)
     train = samples[samples["split"] == "train"]
@@ -42,18 +44,30 @@ def set_up(params: Params, root: Path) -> training.Fit:
         classes_per_batch=params.classes_per_batch,
         samples_per_class=params.samples_per_class,
         seed=params.seed,
+        rotations=params.rotations,
     )
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
     given["augment"] = augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
     return training.Fit(
         new_encoder(params, array, train.index.to_numpy()).to(media.device),
-        new_loss(params, classes=len(classes)).to(media.device),
+        new_loss(params, classes=params.rotations * len(classes)).to(media.device),
         feed,
         media,
         validate=validation(params, samples, media, artifacts.PAIRS["val"].read(root)),
         settings=training.Settings(**given),
         processes=Processes.joined(),
     )
+
+
+def refuse_not_square(shape: tuple[int, ...], *, rotations: int) -> None:
+    """Check that samples can be turned by right angles.
+
+    Raises:
+        ValueError: they are no images, or not square.
+    """
+    if len(shape) != 3 or shape[1] != shape[2]:
+        sides = " x ".join(map(str, shape[1:] if len(shape) == 3 else shape))
+        raise ValueError(f"train.rotations: {rotations} turns square images, and the samples are {sides}: set it to 1")
 
 
 def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Encoder:

@@ -110,6 +110,7 @@ class Params(Block):
     batch_size: int = Field(ge=2)
     classes_per_batch: int = Field(ge=2)
     samples_per_class: int = Field(ge=2)
+    rotations: Literal[1, 4]
     accumulate: int = Field(ge=1)
     keep: Literal["best", "last"]
     patience: int = Field(ge=0)
@@ -134,6 +135,8 @@ class Params(Block):
                 raise ValueError(f"loss {self.loss} takes no {option}: set {option}: null (it takes {taken})")
         if self.loss_learning_rate is not None and not rules.learns:
             raise ValueError(f"loss {self.loss} learns nothing of its own: set loss_learning_rate: null")
+        if self.rotations > 1 and self.feed != "classes":
+            raise ValueError(f"rotations make new classes, for feed classes, not {self.feed}: set rotations: 1")
         self._memory_fits(rules)
         self._encoder_fits()
         return self
