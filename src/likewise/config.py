@@ -59,6 +59,12 @@ def main_checkout(root: Path) -> Path:
     return root
 
 
+def cache_folder() -> Path:
+    """Return this user's cache folder for Likewise."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "likewise"
+
+
 def in_experiment() -> bool:
     """Tell whether this process runs inside a DVC experiment, whose models are not for the registry."""
     return bool(os.environ.get("DVC_EXP_NAME"))

@@ -23,6 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from likewise import artifacts, distances
+from likewise.config import cache_folder
 from likewise.delivery import registry, tracking
 from likewise.delivery.model import load_trained
 from likewise.learning import encoders, feeds, initialisers, losses, miners, optimisation, training
@@ -223,7 +224,7 @@ def test_a_store_that_is_broken_does_not_stop_training(
 def test_two_trainings_of_the_same_thing_at_once_are_refused(project: Path) -> None:
     block = params(project, "train")
     key = resume.train_key(block.model_dump(), project / artifacts.CLASSES.path, project)
-    other = Checkpoints(resume.checkpoint_url(), key, lock_folder=resume.cache_folder() / "locks")
+    other = Checkpoints(resume.checkpoint_url(), key, lock_folder=cache_folder() / "locks")
     with other.locked(), pytest.raises(TimeoutError, match="another process is training the same thing"):
         train.run(block, project)
 
@@ -340,7 +341,7 @@ def test_checkpoints_go_where_the_variable_says(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("LIKEWISE_CHECKPOINTS", "memory://bucket/x")
     assert resume.checkpoint_url() == "memory://bucket/x"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert resume.cache_folder() == Path.home() / ".cache" / "likewise"
+    assert cache_folder() == Path.home() / ".cache" / "likewise"
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)

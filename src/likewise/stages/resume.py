@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from likewise import artifacts
-from likewise.config import read_yaml
+from likewise.config import cache_folder, read_yaml
 
 
 def train_key(params: Mapping[str, object], table: Path, root: Path) -> str:
@@ -37,12 +37,6 @@ def train_key(params: Mapping[str, object], table: Path, root: Path) -> str:
         "torch": version("torch"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def cache_folder() -> Path:
-    """Return this user's cache folder for Likewise."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "likewise"
 
 
 def checkpoint_url() -> str:

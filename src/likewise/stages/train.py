@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from likewise import artifacts
-from likewise.config import run_stage
+from likewise.config import cache_folder, run_stage
 from likewise.stages.train_params import Params
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def kept(params: Params, root: Path) -> tuple[str, Checkpoints]:
     from likewise.stages.train_assembly import FEEDS
 
     key = resume.train_key(params.model_dump(), artifacts.present(root / FEEDS[params.feed].path), root)
-    return key, Checkpoints(resume.checkpoint_url(), key, lock_folder=resume.cache_folder() / "locks")
+    return key, Checkpoints(resume.checkpoint_url(), key, lock_folder=cache_folder() / "locks")
 
 
 def course(fit: Fit) -> tuple[pd.DataFrame, pd.DataFrame]:
