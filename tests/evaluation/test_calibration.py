@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss
@@ -127,6 +129,49 @@ def test_beta_fits_at_least_as_well_as_platt_and_rises() -> None:
         assert (np.diff(fitted.probability(np.linspace(0, 1, 200))) >= -1e-12).all()
     assert loss["beta"] < loss["platt"]
     assert loss["beta"] >= roc_from_trials(scores, same).min_cllr
+
+
+def bounded(features: Array, targets: Array) -> float:
+    """Return the least logistic loss of rising features and a constant, by a general-purpose optimiser with bounds."""
+    # Moved and stretched, which the constant and the weights make up for, so that the optimiser gets there.
+    spread = features.std(axis=1, keepdims=True)
+    standard = (features - features.mean(axis=1, keepdims=True)) / np.where(spread > 1e-12, spread, 1)
+
+    def loss(weights: Array) -> tuple[float, Array]:
+        odds = weights[:-1] @ standard + weights[-1]
+        error = expit(odds) - targets
+        return float(np.sum(np.logaddexp(0, odds) - targets * odds)), np.append(standard @ error, error.sum())
+
+    bounds = [(0, None)] * len(standard) + [(None, None)]
+    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 50_000}
+    start = np.zeros(len(standard) + 1)
+    return float(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).fun)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([-2.0, -0.2, 0.0, 0.2, 2.0]), st.sampled_from([0.3, 1.0, 3.0]))
+def test_no_map_that_rises_fits_better(seed: int, lead: float, shape: float) -> None:
+    # Upside down for a negative lead, of unequal spread otherwise, so that either weight of beta may want to fall.
+    generator = np.random.default_rng(seed)
+    same = np.arange(80) % 2
+    scores = generator.standard_normal(80) * np.where(same == 1, shape, 1) + lead * same
+    targets = np.where(same == 1, 41 / 42, 1 / 42)
+    platt, beta = (calibrate(scores, same, method, **WHERE) for method in ("platt", "beta"))
+    grid = np.linspace(scores.min() - 1, scores.max() + 1, 200)
+    for fitted in (platt, beta):
+        odds = fitted.log_odds(scores)
+        found = float(np.sum(np.logaddexp(0, odds) - targets * odds))
+        before = platt.log_odds(scores)
+        features = [scores] if fitted is platt else [-np.logaddexp(0, -before), np.logaddexp(0, before)]
+        assert found == pytest.approx(bounded(np.stack(features), targets), abs=1e-5)
+        assert (np.diff(fitted.log_odds(grid)) >= -1e-12).all()
+
+
+def test_scores_that_are_upside_down_get_one_probability() -> None:
+    scores, same = trials()
+    for method in ("platt", "beta"):
+        chances = calibrate(-scores, same, method, **WHERE).probability(scores)
+        np.testing.assert_allclose(chances, 0.5, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic", "beta"])

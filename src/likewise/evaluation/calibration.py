@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -246,10 +247,14 @@ def cllr(log_likelihood_ratios: Values, same: Values) -> float:
 
 
 def _fit_platt(score: Floats, genuine: NDArray[np.bool_]) -> Parameters:
-    """Fit a logistic curve to smoothed targets: Platt, "Probabilistic outputs for support vector machines", 1999."""
+    """Fit a logistic curve that does not fall: Platt, "Probabilistic outputs for support vector machines", 1999.
+
+    His targets are smoothed. Scores that are upside down get slope 0, one probability for all, rather than a
+    probability that falls where the answer turns to "same".
+    """
     middle, spread = float(score.mean()), float(score.std()) or 1.0
     standard = (score - middle) / spread
-    slope, intercept = _logistic(np.stack((standard, np.ones_like(standard))), _targets(genuine))
+    slope, intercept = _rising(np.stack((standard, np.ones_like(standard))), _targets(genuine))
     return {"slope": [slope / spread], "intercept": [intercept - slope * middle / spread]}
 
 
@@ -276,14 +281,8 @@ def _isotonic(score: Floats, parameters: Parameters) -> Floats:
 
 def _fit_beta(score: Floats, genuine: NDArray[np.bool_]) -> Parameters:
     """Fit c + a ln p - b ln(1 - p), a and b at least 0, on Platt's p: Kull, Silva Filho and Flach, 2017."""
-    platt, targets = _fit_platt(score, genuine), _targets(genuine)
-    features = _beta_features(_platt(score, platt))
-    used = [True, True, True]
-    weights = _logistic(features, targets)
-    if weights[:2].min() < 0:
-        used[int(np.argmin(weights[:2]))] = False
-        weights = np.zeros(3)
-        weights[used] = _logistic(features[used], targets)
+    platt = _fit_platt(score, genuine)
+    weights = _rising(_beta_features(_platt(score, platt)), _targets(genuine))
     return {**platt, "weights": weights.tolist()}
 
 
@@ -302,15 +301,32 @@ def _targets(genuine: NDArray[np.bool_]) -> Floats:
     return np.where(genuine, (count + 1) / (count + 2), 1 / (genuine.size - count + 2))
 
 
+def _rising(features: Floats, targets: Floats) -> Floats:
+    """Return the weights of least logistic loss among those of which all but the last, the intercept, are at least 0.
+
+    The loss is convex, so where the free minimum has a negative weight the bounded one has some weight at 0: each
+    way to leave weights out is tried, and of those with no negative weight the best is taken.
+    """
+    slopes = len(features) - 1
+    best, least = np.zeros(len(features)), np.inf
+    for used in product((True, False), repeat=slopes):
+        kept = [*used, True]
+        weights = np.zeros(len(features))
+        weights[kept] = _logistic(features[kept], targets)
+        if weights[:slopes].min() >= 0 and (loss := _loss(weights, features, targets)) < least:
+            best, least = weights, loss
+    return best
+
+
+def _loss(weights: Floats, features: Floats, targets: Floats) -> float:
+    odds = weights @ features
+    return float(np.sum(np.logaddexp(0, odds) - targets * odds))
+
+
 def _logistic(features: Floats, targets: Floats) -> Floats:
     """Return the weights of (features, trials) that minimise the logistic loss, by Newton's method with halving."""
     weights = np.zeros(len(features))
     ridge = 1e-9 * np.eye(len(features)) * targets.size
-
-    def loss(at: Floats) -> float:
-        odds = at @ features
-        return float(np.sum(np.logaddexp(0, odds) - targets * odds))
-
     for _ in range(100):
         chance = _sigmoid(weights @ features)
         gradient = features @ (chance - targets)
@@ -318,8 +334,8 @@ def _logistic(features: Floats, targets: Floats) -> Floats:
         step = np.linalg.solve(curvature, gradient)
         if gradient @ step < 1e-18 * targets.size:
             break
-        before, size = loss(weights), 1.0
-        while loss(weights - size * step) > before and size > 1e-10:
+        before, size = _loss(weights, features, targets), 1.0
+        while _loss(weights - size * step, features, targets) > before and size > 1e-10:
             size /= 2
         weights = weights - size * step
     return weights
