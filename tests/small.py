@@ -87,10 +87,11 @@ def write_samples(root: Path) -> None:
     means = draw.uniform(80, 170, (CLASSES, 1, SIDE, SIDE))
     numbers = frame["class"].str[1:].astype(int).to_numpy()
     pixels = np.clip(draw.normal(means[numbers], 60), 0, 255).astype(np.uint8)
-    frame = frame.assign(id=[f"{c}/{i:03}.png" for i, c in enumerate(frame["class"])], group=None)
+    frame = frame.assign(id=[f"{c}/{i:03}.png" for i, c in enumerate(frame["class"])])
     frame = frame.assign(path=frame["id"], hash=[sha256(picture.tobytes()).hexdigest() for picture in pixels])
     frame.loc[frame.index[frame["split"] == "val"][0], "class"] = None
-    frame = frame.astype("str").astype({"group": object}).assign(group=pd.Series([None] * len(frame), dtype="str"))
+    nothing = pd.Series([None] * len(frame), dtype="str")
+    frame = frame.astype("str").assign(group=nothing, forges=nothing)
     artifacts.SAMPLES.write(frame[artifacts.SAMPLES.types.names], root)
     with artifacts.MEDIA.writing(root) as path, path.open("wb") as stream:
         np.save(stream, pixels)

@@ -18,6 +18,7 @@ SAMPLES = pd.DataFrame(
         "hash": ["0" * 64, "1" * 64],
         "group": [None, "g"],
         "path": ["a/1.png", "b/1.png"],
+        "forges": [None, "a"],
     }
 )
 PAIRS = pd.DataFrame({"left": ["a"], "right": ["b"], "same": np.array([1], np.int8)})
@@ -47,6 +48,7 @@ def test_same_content_same_bytes(tmp_path: Path) -> None:
         ({"id": ["a", "a"]}, "'id' contains duplicate values"),
         ({"hash": ["0" * 64, "x"]}, "Column 'hash'"),
         ({"id": ["a", None]}, "'id' contains null values"),
+        ({"forges": ["b", None]}, "a forgery has a class of its own"),
     ],
 )
 def test_values_are_checked_on_write(tmp_path: Path, change: dict[str, list[str | None]], said: str) -> None:

@@ -25,8 +25,11 @@ def written() -> dict[str, Any]:
     scores, same = draw.normal(size=8), np.array([0, 1] * 4)
     threshold = calibration.choose_threshold(scores, same, distance="cosine", split="val")
     left, right = list("abcdefgh"), list("bbddffhh")
+    skilled = [1, 0, 0, 0, 0, 0, 0, 0]
     return {
-        "verification": metrics.verification_metrics(scores, same, left, right, threshold=threshold, seed=0),
+        "verification": metrics.verification_metrics(
+            scores, same, left, right, threshold=threshold, seed=0, skilled=skilled
+        ),
         "retrieval": metrics.retrieval_metrics(embeddings, labels, distance="cosine"),
         "oneshot": metrics.oneshot_metrics(embeddings, labels, distance="cosine", ways=2, shots=1, episodes=5, seed=0),
     }

@@ -281,6 +281,13 @@ def _differ(left: str, right: str) -> pandera.Check:
     return pandera.Check(check, error=f"{left} and {right} are the same sample")
 
 
+def _classless_forgeries() -> pandera.Check:
+    def check(frame: pd.DataFrame) -> pd.Series[bool]:
+        return frame["class"].isna() | frame["forges"].isna()
+
+    return pandera.Check(check, error="a forgery has a class of its own")
+
+
 _STRING = pa.string()
 _PAIR_TYPES = pa.schema([("left", _STRING), ("right", _STRING), ("same", pa.int8())])
 _PAIR_CHECKS = _checks(
@@ -290,7 +297,7 @@ _PAIR_CHECKS = _checks(
 
 SAMPLES = Table(
     "data/ingest/samples.parquet",
-    pa.schema([(name, _STRING) for name in ("id", "class", "split", "hash", "group", "path")]),
+    pa.schema([(name, _STRING) for name in ("id", "class", "split", "hash", "group", "path", "forges")]),
     _checks(
         {
             "id": _column(unique=True),
@@ -299,10 +306,13 @@ SAMPLES = Table(
             "hash": _column(pandera.Check.str_matches(r"^[0-9a-f]{64}$")),
             "group": _column(nullable=True),
             "path": _column(),
-        }
+            "forges": _column(nullable=True),
+        },
+        _classless_forgeries(),
     ),
     carried=True,
 )
+"""What every stage knows of the samples; a forgery has no class of its own, `forges` is the one that it imitates."""
 QUARANTINE = Table(
     "data/ingest/quarantine.parquet",
     pa.schema([(name, _STRING) for name in ("id", "class", "path", "reason")]),
@@ -363,7 +373,8 @@ ERRORS = Table(
     _checks(
         {
             "error": _column(pandera.Check.isin(["false accept", "false reject"])),
-            **{name: _column() for name in ("left", "right", "left_class", "right_class", "score")},
+            **{name: _column() for name in ("left", "right", "score")},
+            **{name: _column(nullable=True) for name in ("left_class", "right_class")},
         }
     ),
 )

@@ -57,7 +57,7 @@ def test_totals_add_up_and_every_rejection_has_its_reason(messy: Path, tmp_path:
 def test_rows_of_the_media_are_the_samples_in_the_order_of_their_ids(messy: Path, tmp_path: Path) -> None:
     samples = taken(messy, tmp_path / "media.npy").samples
     media = np.load(tmp_path / "media.npy", mmap_mode="r")
-    assert list(samples.columns) == ["id", "class", "group", "path", "hash"]
+    assert list(samples.columns) == ["id", "class", "group", "path", "hash", "forges"]
     assert samples["id"].is_monotonic_increasing
     assert samples.index.equals(pd.RangeIndex(len(samples)))
     assert media.shape == (len(samples), *SPEC.shape)

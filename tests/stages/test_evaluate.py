@@ -86,6 +86,75 @@ def test_figures_have_intervals_over_the_classes(evaluated: Path) -> None:
     assert (told["auc_low"], told["auc_high"]) == pytest.approx((by_code.low, by_code.high), abs=1e-4)
 
 
+def rearranged(root: Path, test: pd.DataFrame, trials: list[tuple[str, str, int]]) -> dict[str, Any]:
+    """Evaluate with other columns for the test samples, by id, and other test trials; return metrics.json."""
+    samples = artifacts.SAMPLES.read(root).set_index("id", drop=False).astype(object)
+    samples.loc[test.index, list(test.columns)] = test
+    artifacts.SAMPLES.write(samples, root)
+    frame = pd.DataFrame(trials, columns=["left", "right", "same"]).astype({"same": np.int8})
+    artifacts.PAIRS["test"].write(frame, root)
+    evaluate.run(params(root, "evaluate"), root)
+    return artifacts.METRICS.read(root)
+
+
+def test_samples_without_classes_are_judged_by_the_groups_that_pairs_join(fresh: Fresh) -> None:
+    root = fresh()
+    known = artifacts.SAMPLES.read(root).query("split == 'test'").set_index("id")
+    trials = [
+        (left, right, int(known["class"][left] == known["class"][right]))
+        for left, right in zip(known.index[:-7], known.index[7:], strict=True)
+    ]
+    trials += [(known.index[i], known.index[i + 1], 1) for i in range(0, 36, 3)]
+    joined = pd.DataFrame({"class": None, "group": [f"g{i // 12}" for i in range(36)]}, index=known.index)
+    told = rearranged(root, joined, [t for t in trials if t[2] == 0 or joined["group"][t[0]] == joined["group"][t[1]]])
+    for section, counts in (("retrieval", {"queries": 0, "excluded": 0}), ("oneshot", {"episodes": 0})):
+        figures = {key: value for key, value in told[section].items() if key not in (*counts, "protocol")}
+        assert figures
+        assert set(figures.values()) == {None}
+        assert {key: told[section][key] for key in counts} == counts
+        assert told[section]["protocol"] == "not measured: no test sample has a class"
+    found = told["verification"]
+    assert found["protocol"].endswith("95 % intervals over groups")
+    test = by_hand(root, "test")
+    left, right = (joined["group"][test.frame[side]].to_numpy(dtype=str) for side in ("left", "right"))
+    scores = test.scores.astype(np.float32)
+    drawn = bootstrap.intervals(scores, test.same, left, right, {"auc": MEASURES["auc"]}, seed=0)["auc"]
+    assert drawn is not None
+    assert (found["auc_low"], found["auc_high"]) == pytest.approx((drawn.low, drawn.high), abs=1e-4)
+    assert artifacts.ERRORS.read(root)["left_class"].isna().all()
+    page = (root / artifacts.REPORT.path).read_text(encoding="utf-8")
+    assert ">class " not in page
+    assert "no test sample has a class" in page
+
+
+def test_skilled_and_random_forgeries_have_an_eer_each(fresh: Fresh) -> None:
+    root = fresh()
+    known = artifacts.SAMPLES.read(root).query("split == 'test'").set_index("id")
+    forged = known[known.groupby("class").cumcount() >= 4]
+    marked = pd.DataFrame({"class": None, "forges": forged["class"]}, index=forged.index)
+    kept = known.drop(forged.index)["class"]
+    trials = [(a, b, int(kept[a] == kept[b])) for i, a in enumerate(kept.index) for b in kept.index[i + 1 :]]
+    trials += [(a, b, 0) for a in kept.index for b in forged.index if kept[a] == marked["forges"][b]]
+    found = rearranged(root, marked, trials)["verification"]
+    test = by_hand(root, "test")
+    skilled = test.frame["right"].isin(forged.index).to_numpy()
+    shares = np.linspace(0, 1, 20_001)[:, None]
+    for sort, chosen in (("skilled", skilled), ("random", ~skilled & (test.same == 0))):
+        some = chosen | (test.same == 1)
+        far, tar, _ = roc_curve(test.same[some], test.scores[some], drop_intermediate=False)
+        hull = (shares * far + (1 - shares) * (1 - tar)).min(axis=1).max()
+        assert found[f"eer_{sort}"] == pytest.approx(hull, abs=1e-4)
+        assert found[f"eer_{sort}_low"] <= found[f"eer_{sort}"] <= found[f"eer_{sort}_high"]
+    assert found["eer_skilled"] > found["eer_random"]
+    assert found["protocol"].endswith("95 % intervals over classes")
+    assert (found["trials"], found["impostors"]) == (len(trials), sum(not same for *_, same in trials))
+    assert ", forged</span>" in (root / artifacts.REPORT.path).read_text(encoding="utf-8")
+
+
+def test_impostors_of_one_sort_have_one_eer(evaluated: Path) -> None:
+    assert not {"eer_skilled", "eer_random"} & set(artifacts.METRICS.read(evaluated)["verification"])
+
+
 def test_too_few_classes_have_no_interval() -> None:
     scores, same = [0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0]
     threshold = Threshold.from_dict(

@@ -25,8 +25,8 @@ class Ingested:
     """What became of everything that was found.
 
     Attributes:
-        samples: id, class, group, path, hash: text, sorted by the file's id; row `i` is row `i` of the media. A file
-            of several rows, such as a long sound, gives a sample each: `name#1`, `name#2`.
+        samples: id, class, group, path, hash, forges: text, sorted by the file's id; row `i` is row `i` of the media.
+            A file of several rows, such as a long sound, gives a sample each: `name#1`, `name#2`.
         files: the id of the file that each sample came from.
         quarantine: id, class, path, reason: text, sorted by id.
         found: How many files the source had: those kept and those in quarantine.
@@ -109,6 +109,7 @@ def _samples(
             "group": [raw.group for raw in chosen],
             "path": [raw.path for raw in chosen],
             "hash": [hashes[index] for index in kept],
+            "forges": [raw.forges for raw in chosen],
         },
         source,
         kept,

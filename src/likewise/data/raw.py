@@ -64,6 +64,7 @@ class Raw:
         path: Where the content is, relative to the source's root.
         refused: Why the source will not read it, or None.
         place: Its extent in an archive, or its row in an array or a table; None for a plain file.
+        forges: For a forgery the class that it imitates; its own label is None.
     """
 
     id: str
@@ -72,10 +73,11 @@ class Raw:
     group: str | None = None
     refused: str | None = None
     place: Extent | int | None = None
+    forges: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # A third of the time of a slotted dataclass's own pickling; a million of these go to the decoding processes.
-        return Raw, (self.id, self.label, self.path, self.group, self.refused, self.place)
+        return Raw, (self.id, self.label, self.path, self.group, self.refused, self.place, self.forges)
 
 
 class Reader(Protocol):

@@ -29,6 +29,8 @@ LABELS = {
     "accuracy": "Right answers",
     "eer": "Equal error rate",
     "eer_plain": "Equal error rate, without the convex hull",
+    "eer_random": "Equal error rate, forgeries aside",
+    "eer_skilled": "Equal error rate, forgeries the only impostors",
     "auc": "Area under the ROC",
     "min_dcf": "Least detection cost",
     "map_at_r": "MAP@R",
@@ -50,13 +52,13 @@ class Side:
 
     Attributes:
         id: the sample's id.
-        label: its class.
+        label: its class; None where it has none.
         picture: (channels, height, width) grey or colour; None for samples that have none.
         words: the sample itself, where it is a text.
     """
 
     id: str
-    label: str
+    label: str | None
     picture: Pixels | None = None
     words: str = ""
 

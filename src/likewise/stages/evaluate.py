@@ -124,13 +124,20 @@ def figures(
     """Return the figures on the test split: of its trials, and of its samples that have a class."""
     from likewise.evaluation import metrics
 
-    classes = samples["class"].to_numpy(dtype=object)
+    (drawn, over), forged = units(samples), samples["forges"].notna().to_numpy()
     chosen = (samples["split"] == "test") & samples["class"].notna()
     vectors, labels = embeddings[chosen.to_numpy()], samples.loc[chosen, "class"]
     distance = threshold.distance
     found = {
         "verification": metrics.verification_metrics(
-            test.scores, test.same, classes[test.left], classes[test.right], threshold=threshold, seed=params.seed
+            test.scores,
+            test.same,
+            drawn[test.left],
+            drawn[test.right],
+            threshold=threshold,
+            seed=params.seed,
+            over=over,
+            skilled=forged[test.left] | forged[test.right],
         ),
         "retrieval": metrics.retrieval_metrics(vectors, labels, distance=distance),
     }
@@ -139,6 +146,16 @@ def figures(
     with named("evaluate.ways"):
         tasks = metrics.oneshot_metrics(vectors, labels, distance=distance, groups=groups, **asked)
     return {**found, "oneshot": tasks}
+
+
+def units(samples: pd.DataFrame) -> tuple[Array, str]:
+    """Return what was drawn at random when the samples were, a name a sample, and what that is called.
+
+    It is the class, for a forgery the one that it imitates; where there are no classes, the group that pairs join.
+    """
+    names = samples["class"].fillna(samples["forges"]).fillna(samples["group"])
+    classless = samples.loc[samples["split"] == "test", "class"].isna().all()
+    return names.to_numpy(dtype=object), "groups" if classless else "classes"
 
 
 def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -> dict[str, list[Example]]:
@@ -151,7 +168,7 @@ def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -
 
     def side(place: int) -> Side:
         sample = samples.iloc[place]
-        return report.Side(sample["id"], str(sample["class"]), *portrait(kind, np.asarray(media[sample["row"]])))
+        return report.Side(sample["id"], label(sample), *portrait(kind, np.asarray(media[sample["row"]])))
 
     def examples(places: Array) -> list[Example]:
         sides = ((side(trials.left[place]), side(trials.right[place]), float(trials.scores[place])) for place in places)
@@ -159,6 +176,13 @@ def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -
 
     impostors, genuine = report.hardest(trials.scores, trials.same, count=params.hardest)
     return {"false_accepts": examples(impostors), "false_rejects": examples(genuine)}
+
+
+def label(sample: pd.Series[str]) -> str | None:
+    """Return what a person calls a sample: its class, or that it is a forgery; None where it has no class."""
+    if pd.notna(sample["forges"]):
+        return f"{sample['forges']}, forged"
+    return None if pd.isna(sample["class"]) else str(sample["class"])
 
 
 def errors(samples: pd.DataFrame, trials: Trials, threshold: float) -> pd.DataFrame:
