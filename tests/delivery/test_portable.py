@@ -61,6 +61,14 @@ def test_the_bytes_hold_no_place_nor_user(content: bytes) -> None:
     assert not any(len(part.metadata_props) for part in onnx.load_from_string(content).graph.node)
 
 
+def test_the_mirror_image_is_embedded_inside() -> None:
+    encoder = build(mirror=True)
+    (found,) = onnxruntime.InferenceSession(portable.export(encoder, SAMPLES)).run(None, {"samples": SAMPLES})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, encoder.eval()(torch.from_numpy(SAMPLES)).numpy(), atol=portable.TOLERANCE)
+        assert not np.allclose(found, encoder.train()(torch.from_numpy(SAMPLES)).numpy(), atol=1e-3)
+
+
 def test_few_samples_are_enough_to_prove_it(content: bytes) -> None:
     assert check_parity(build().eval(), content, SAMPLES[:1]) <= portable.TOLERANCE
 

@@ -136,6 +136,29 @@ def test_description_survives_json_and_rebuilds_the_encoder(name: str) -> None:
     torch.testing.assert_close(again(samples(name, 2)), encoder(samples(name, 2)), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", ["conv", "resnet", "vit", "mlp"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_mirrored_is_the_mean_of_an_image_and_its_mirror_image(name: str, normalise: bool) -> None:
+    plain = small(name, normalise=normalise, mean=100.0, std=50.0)
+    both = small(name, normalise=normalise, mean=100.0, std=50.0, mirror=True)
+    images = samples(name, 5)
+    reversed_ = torch.from_numpy(images.numpy()[..., ::-1].copy())
+    # While training it sees single images.
+    torch.testing.assert_close(both(images), plain(images), rtol=0, atol=0)
+    plain.eval(), both.eval()
+    mean = (plain(images) + plain(reversed_)) / 2
+    wanted = mean / mean.norm(dim=1, keepdim=True) if normalise else mean
+    torch.testing.assert_close(both(images), wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(both(reversed_), both(images), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(both(images), plain(images), atol=1e-3)
+    assert from_description(both.describe()).mirror
+
+
+def test_only_images_are_mirrored() -> None:
+    with pytest.raises(ValueError, match=r"mirror: only images have a mirror image, and the samples are \(40, 9\)"):
+        build("conv", (40, 9), 8, mirror=True)
+
+
 def test_description_holds_the_default_options_too() -> None:
     assert small("conv").describe()["options"] == {"width": 8, "side": 4, "norm": "group"}
 
@@ -153,7 +176,7 @@ def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) ->
 
 
 def test_an_incomplete_description_is_refused() -> None:
-    with pytest.raises(ValueError, match="lacks embedding, normalise, mean, std, options"):
+    with pytest.raises(ValueError, match="lacks embedding, normalise, mirror, mean, std, options"):
         from_description({"name": "conv", "input_shape": [1, 28, 28]})
 
 

@@ -40,11 +40,15 @@ class Encoder(nn.Module):
     The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
     learnt for the distance (`rescale`).
 
+    With `mirror` an image in evaluation mode is embedded together with its mirror image: the mean of both, brought to
+    length 1 with `normalise`, so that which way a face looks counts for less. Training sees single images.
+
     Attributes:
         name: the backbone's name.
         input_shape: shape of one sample.
         embedding: numbers an embedding.
         normalise: whether embeddings have length 1.
+        mirror: whether the mirror image is embedded, too.
         options: every option of the backbone, the defaults too.
     """
 
@@ -60,13 +64,14 @@ class Encoder(nn.Module):
         embedding: int,
         *,
         normalise: bool,
+        mirror: bool,
         mean: Tensor,
         std: Tensor,
         options: dict[str, Any],
     ) -> None:
         super().__init__()
         self.name, self.input_shape, self.embedding = name, input_shape, embedding
-        self.normalise, self.options = normalise, options
+        self.normalise, self.mirror, self.options = normalise, mirror, options
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.register_buffer("scale", torch.ones(embedding))
@@ -83,8 +88,16 @@ class Encoder(nn.Module):
         standard = (samples.to(self.mean.dtype) - self.mean) / self.std
         if self.backbone.images and standard.dim() == 3:
             standard = standard.unsqueeze(1)
-        embeddings: Tensor = self.head(self.backbone(standard)).float()
-        return (F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings) * self.scale
+        embeddings = self._embedded(standard)
+        if self.mirror and not self.training:
+            embeddings = self._scaled((embeddings + self._embedded(standard.flip(-1))) / 2)
+        return embeddings * self.scale
+
+    def _embedded(self, standard: Tensor) -> Tensor:
+        return self._scaled(self.head(self.backbone(standard)).float())
+
+    def _scaled(self, embeddings: Tensor) -> Tensor:
+        return F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings
 
     def rescale(self, weights: Tensor) -> None:
         """Multiply every embedding from now on by these weights, (embedding,), not negative."""
@@ -97,6 +110,7 @@ class Encoder(nn.Module):
             "input_shape": list(self.input_shape),
             "embedding": self.embedding,
             "normalise": self.normalise,
+            "mirror": self.mirror,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
             "options": dict(self.options),
@@ -119,6 +133,7 @@ def build(
     embedding: int,
     *,
     normalise: bool = True,
+    mirror: bool = False,
     initialiser: str = "default",
     seed: int = 0,
     mean: Numbers | None = None,
@@ -133,6 +148,7 @@ def build(
             image of one channel, such as a sound's (bands, frames); (length,) for bytes; any for mlp.
         embedding: numbers an embedding, 2 to 2048.
         normalise: give embeddings of length 1.
+        mirror: embed images together with their mirror images, except while training.
         initialiser: one of `initialisers.INITIALISERS`.
         seed: decides the first weights.
         mean: what is taken off each channel, in raw units, one number or one a channel; none: 127.5 for
@@ -155,6 +171,8 @@ def build(
     defaults = _options(kind)
     for option in options:
         one_of(f"option of the encoder {name}", option, defaults)
+    if mirror and len(shape) != 3:
+        raise ValueError(f"mirror: only images have a mirror image, and the samples are {shape}; set it to false")
     options = defaults | options
     statistics = (1,) if kind.symbols else shape
     with initialisers.seeded(seed), torch.device("cpu"):
@@ -164,6 +182,7 @@ def build(
             shape,
             embedding,
             normalise=normalise,
+            mirror=mirror,
             mean=_per_channel("mean", 0.0 if kind.symbols else mean, statistics),
             std=_per_channel("std", 1.0 if kind.symbols else std, statistics),
             options=options,
@@ -210,7 +229,7 @@ def _per_channel(name: str, given: Numbers | None, shape: tuple[int, ...]) -> Te
     return values.expand(shape[0]).clone().reshape(1, shape[0], *[1] * (len(shape) - 1))
 
 
-DESCRIPTION = ("name", "input_shape", "embedding", "normalise", "mean", "std", "options")
+DESCRIPTION = ("name", "input_shape", "embedding", "normalise", "mirror", "mean", "std", "options")
 """The entries of an encoder's description."""
 
 ENCODERS: dict[str, type[Backbone]] = {

@@ -78,6 +78,7 @@ def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[An
         array.shape[1:],
         params.embedding,
         normalise=params.normalise,
+        mirror=params.mirror,
         initialiser=params.initialiser,
         mean=mean,
         std=std,

@@ -74,6 +74,7 @@ class Params(Block):
     encoder_options: dict[str, bool | int | float | str]
     embedding: int = Field(ge=2, le=2048)
     normalise: bool
+    mirror: bool
     initialiser: Literal["default", "kaiming", "xavier", "orthogonal", "truncated_normal"]
     distance: Literal["euclidean", "squared_euclidean", "cosine", "manhattan"]
     loss: Literal[
