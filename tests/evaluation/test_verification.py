@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from likewise import distances
-from likewise.evaluation import verification
+from likewise.evaluation import tally, verification
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.verification import roc_all_pairs, roc_from_trials
 
@@ -112,13 +112,19 @@ def test_all_pairs_equal_the_list_of_all_trials(distance: str, data: st.DataObje
     assert_agree(roc_all_pairs(embeddings, labels, distance), roc_from_trials(scores, same))
 
 
-@pytest.mark.parametrize(("block", "waiting"), [(1, 1), (70, 10), (2**21, 2**24)])
-def test_all_pairs_do_not_depend_on_the_blocks(block: int, waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("block", "waiting", "top", "cells"), [(1, 1, 0, 2), (70, 10, 5, 50), (70, 2**24, 0, 300), (2**21, 2**24, 40, 9)]
+)
+def test_all_pairs_do_not_depend_on_the_blocks(
+    block: int, waiting: int, top: int, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = np.random.default_rng(5)
     labels = generator.integers(0, 6, 60)
     embeddings = generator.standard_normal((60, 4)).astype(np.float32) + labels[:, None]
     monkeypatch.setattr(verification, "BLOCK", block)
-    monkeypatch.setattr(verification, "SORTED", waiting)
+    monkeypatch.setattr(tally, "SORTED", waiting)
+    monkeypatch.setattr(tally, "TOP", top)
+    monkeypatch.setattr(tally, "CELLS", cells)
     assert_agree(
         roc_all_pairs(embeddings, labels, "euclidean"), roc_from_trials(*trials_of(embeddings, labels, "euclidean"))
     )

@@ -1,21 +1,20 @@
 """Are these two the same? Error rates over a list of trials, or over all pairs in bounded memory."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from likewise.evaluation.blocks import Indices, Scores, Singles
+from likewise.evaluation.blocks import Scores, Singles
 from likewise.evaluation.checks import Array, Labels, Values, as_codes, as_embeddings, as_trials, as_vector
 from likewise.evaluation.curves import Counts, Roc
+from likewise.evaluation.tally import Tally
 
-# Scores in one block of the matrix, and impostor scores that wait to be sorted together.
+# Scores in one block of the matrix.
 BLOCK = 2**22
-SORTED = 2**24
 
 
 def roc_from_trials(scores: Values, same: Values) -> Roc:
@@ -77,10 +76,14 @@ def roc_all_pairs(
     if not genuine.size or not impostors:
         kind = "impostor" if genuine.size else "genuine"
         raise ValueError(f"none of the {blocks.pairs} pairs is {kind}; error rates need pairs of both kinds")
-    tally = _Tally.build(_edges(genuine, thresholds))
+    tally = Tally.build(_edges(genuine, thresholds))
     for scores in blocks.impostors():
-        tally.add(scores)
-    return tally.roc(genuine=genuine, impostors=impostors)
+        tally.add(scores, share=scores.size / impostors)
+    wanted = tally.missing()
+    if wanted is not None:
+        for scores in blocks.impostors():
+            tally.look(scores, wanted)
+    return _roc(tally, genuine=genuine, impostors=impostors)
 
 
 def _edges(genuine: Singles, thresholds: Sequence[float]) -> Singles:
@@ -141,85 +144,23 @@ class _Blocks:
         return (slice(start, min(start + step, samples)) for start in range(0, samples, step))
 
 
-@dataclass
-class _Tally:
-    """Impostor scores counted between sorted edges, and the scores nearest to each edge.
-
-    Attributes:
-        edges: (edges,) rising.
-        at_least: (edges,) impostors with a score of at least the edge.
-        above: (edges,) impostors with a score above the edge.
-        under: (edges,) the highest impostor score below the edge, -inf for none.
-        over: (edges,) the lowest impostor score above the edge, inf for none.
-        lowest: the lowest impostor score.
-        highest: the highest impostor score.
-        waiting: scores not yet counted.
-    """
-
-    edges: Singles
-    at_least: Counts
-    above: Counts
-    under: Singles
-    over: Singles
-    lowest: float = np.inf
-    highest: float = -np.inf
-    waiting: list[Singles] = field(default_factory=list)
-
-    @classmethod
-    def build(cls, edges: Singles) -> "_Tally":
-        nought, far = np.zeros(edges.size, dtype=np.int64), np.full(edges.size, np.inf, dtype=np.float32)
-        return cls(edges, nought, nought.copy(), -far, far)
-
-    def add(self, scores: Singles) -> None:
-        """Count a block; scores below the lowest edge that are not the highest there need no place."""
-        self.lowest = min(self.lowest, float(np.fmin.reduce(scores, axis=None)))
-        self.waiting.append(scores[scores > self.under[0]])
-        if np.isinf(self.highest) or sum(kept.size for kept in self.waiting) >= SORTED:
-            self.count()
-
-    def count(self) -> None:
-        """Sort what waits and place every edge in it: far fewer searches than placing every score."""
-        threads = torch.get_num_threads()
-        shares = [share for share in (self.waiting[start::threads] for start in range(threads)) if share]
-        self.waiting = []
-        with ThreadPoolExecutor(threads) as pool:
-            for scores, left, right in pool.map(self._place, shares):
-                self._merge(scores, left, right)
-
-    def _place(self, share: list[Singles]) -> tuple[Singles, Indices, Indices]:
-        """Return the scores sorted between an infinity at each end, and where each edge begins and ends in them."""
-        scores = np.concatenate([np.array([-np.inf, np.inf], dtype=np.float32), *share])
-        scores.sort()
-        left = np.searchsorted(scores, self.edges, side="left")
-        right = left.copy()
-        tied = np.flatnonzero(scores[left] == self.edges)
-        right[tied] = np.searchsorted(scores, self.edges[tied], side="right")
-        return scores, left, right
-
-    def _merge(self, scores: Singles, left: Indices, right: Indices) -> None:
-        self.at_least += scores.size - 1 - left
-        self.above += scores.size - 1 - right
-        np.maximum(self.under, scores[left - 1], out=self.under)
-        np.minimum(self.over, scores[right], out=self.over)
-        self.highest = max(self.highest, float(scores[-2]))
-
-    def roc(self, *, genuine: Singles, impostors: int) -> Roc:
-        """Return the vertices at each edge, and at the lowest impostor in the gap above each edge."""
-        self.count()
-        left, right = (np.searchsorted(genuine, self.edges, side=side) for side in ("left", "right"))
-        fenced = np.concatenate(([-np.inf], genuine)).astype(np.float32)
-        under = np.maximum(self.under, fenced[left])
-        up_to = np.where((self.at_least > self.above) | (right > left), self.edges, under)
-        gap = np.flatnonzero(self.over < np.append(self.edges[1:], np.inf))
-        top, bottom = max(genuine[-1], self.highest), min(self.edges[0], self.lowest)
-        parts = [
-            ([np.inf], [top], [0], [0]),
-            (self.edges, under, self.at_least, genuine.size - left),
-            (self.over[gap], up_to[gap], self.above[gap], genuine.size - right[gap]),
-            ([bottom], [-np.inf], [impostors], [genuine.size]),
-        ]
-        thresholds, below, false, true = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return _falling(thresholds, below, false, true)
+def _roc(tally: Tally, *, genuine: Singles, impostors: int) -> Roc:
+    """Return the vertices at each edge, and at the lowest impostor in the gap above each edge."""
+    edges, (at_least, above) = tally.edges, tally.counts()
+    left, right = (np.searchsorted(genuine, edges, side=side) for side in ("left", "right"))
+    fenced = np.concatenate(([-np.inf], genuine)).astype(np.float32)
+    under = np.maximum(tally.under, fenced[left])
+    up_to = np.where((at_least > above) | (right > left), edges, under)
+    gap = np.flatnonzero(tally.over < np.append(edges[1:], np.inf))
+    top, bottom = max(genuine[-1], tally.highest), min(edges[0], tally.lowest)
+    parts = [
+        ([np.inf], [top], [0], [0]),
+        (edges, under, at_least, genuine.size - left),
+        (tally.over[gap], up_to[gap], above[gap], genuine.size - right[gap]),
+        ([bottom], [-np.inf], [impostors], [genuine.size]),
+    ]
+    thresholds, below, false, true = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _falling(thresholds, below, false, true)
 
 
 def _falling(thresholds: NDArray[np.floating], below: NDArray[np.floating], false: Counts, true: Counts) -> Roc:
