@@ -109,7 +109,7 @@ def write_samples(root: Path) -> None:
             "preprocessing": kinds.build("image", height=SIDE, width=SIDE, channels=1).describe(),
             "found": len(frame),
             "kept": len(frame),
-            "samples": len(frame),
+            "rows": len(frame),
             "quarantined": {},
             "splits": splits,
             "checks": {"constant": {"mode": "warn", "count": 0, "examples": []}},

@@ -137,13 +137,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 def test_media_and_offsets_must_fit(tmp_path: Path) -> None:
     with artifacts.MEDIA.writing(tmp_path) as path, path.open("wb") as stream:
         np.save(stream, np.zeros((3, 2), np.uint8))
-    artifacts.write_offsets(np.array([0, 1, 2]), tmp_path)
-    with pytest.raises(artifacts.ArtifactError, match="does not fit"):
-        artifacts.read_media(tmp_path)
-    artifacts.write_offsets(np.array([0, 1, 2, 3]), tmp_path)
-    media, offsets = artifacts.read_media(tmp_path)
-    assert media.shape == (3, 2)
-    assert list(offsets) == [0, 1, 2, 3]
+    for wrong in ([0, 1, 2], [], [3], [1, 3], [0, 2, 2, 3], [0, 2, 1, 3]):
+        artifacts.write_offsets(np.array(wrong, dtype=np.int64), tmp_path)
+        with pytest.raises(artifacts.ArtifactError, match="does not fit"):
+            artifacts.read_media(tmp_path)
+    for right in ([0, 1, 2, 3], [0, 2, 3], [0, 3]):
+        artifacts.write_offsets(np.array(right), tmp_path)
+        media, offsets = artifacts.read_media(tmp_path)
+        assert media.shape == (3, 2)
+        assert list(offsets) == right
 
 
 def test_hash_depends_on_names_and_contents_not_on_place(tmp_path: Path) -> None:

@@ -248,14 +248,14 @@ def file_sha256(path: Path) -> str:
 def read_media(root: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the media of all samples as a memory map and the offsets of each sample in it.
 
-    Sample `i` is `media[offsets[i]:offsets[i + 1]]`; images all have the same size, and one row each.
+    Sample `i` is `media[offsets[i]:offsets[i + 1]]`: one row or more, all of the same shape.
 
     Raises:
         ArtifactError: when a file is missing or they do not fit each other.
     """
     media = np.load(MEDIA.existing(root), mmap_mode="r")
     offsets = np.load(OFFSETS.existing(root))
-    if offsets.ndim != 1 or len(offsets) == 0 or offsets[-1] != len(media):
+    if offsets.ndim != 1 or [*offsets[:1], *offsets[-1:]] != [0, len(media)] or (np.diff(offsets) < 1).any():
         raise ArtifactError(f"{OFFSETS.path}: does not fit {MEDIA.path}; run `dvc repro -f ingest`")
     return media, offsets
 
@@ -321,7 +321,7 @@ QUARANTINE = Table(
 )
 SUMMARY = Json(
     "data/ingest/summary.json",
-    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing", "samples"),
+    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing", "rows"),
 )
 MEDIA = File("data/ingest/media.npy")
 OFFSETS = File("data/ingest/offsets.npy")

@@ -53,6 +53,32 @@ def test_a_row_that_is_not_there_is_refused(mapped: NDArray[np.uint8], resident_
         Media(mapped, device=CPU, resident_bytes=resident_bytes).gather(np.array([40]))
 
 
+@pytest.mark.parametrize("resident_bytes", [0, 1 << 30])
+def test_samples_of_several_rows(mapped: NDArray[np.uint8], resident_bytes: int) -> None:
+    offsets = np.array([0, 1, 4, 39, 40])
+    media = Media(mapped, offsets, device=CPU, resident_bytes=resident_bytes)
+    assert (len(media), media.shape, media.single) == (4, (3, 5, 5), False)
+    rows, counts = media.rows(np.array([3, 1]))
+    assert (rows.tolist(), counts.tolist()) == ([39, 1, 2, 3], [1, 3])
+    np.testing.assert_array_equal(media.gather(rows).numpy(), pixels()[[39, 1, 2, 3]])
+    drawn = media.one_each(np.array([2, 0, 2, 1]), seed=5)
+    assert (drawn >= [4, 0, 4, 1]).all()
+    assert (drawn < [39, 1, 39, 4]).all()
+    np.testing.assert_array_equal(media.one_each(np.array([2, 0, 2, 1]), seed=5), drawn)
+
+
+@pytest.mark.parametrize("offsets", [None, np.arange(41)])
+def test_of_samples_of_one_row_the_numbers_are_the_rows(
+    mapped: NDArray[np.uint8], offsets: NDArray[np.int64] | None
+) -> None:
+    media = Media(mapped, offsets, device=CPU)
+    assert media.single
+    assert media.one_each(ROWS, seed=0) is ROWS
+    rows, counts = media.rows(ROWS)
+    assert rows is ROWS
+    assert counts.tolist() == [1] * 5
+
+
 @pytest.mark.parametrize("block", [1, 3, 4096])
 def test_channel_statistics_are_those_of_numpy(mapped: NDArray[np.uint8], block: int) -> None:
     mean, deviation = channel_statistics(mapped, ROWS, block=block)

@@ -27,12 +27,14 @@ def data(
     stated: Mapping[str, str] | None = None,
     splits: list[str] = SPLITS,
     bits: int = 3,
+    offsets: list[int] | None = None,
 ) -> Checked:
     count = len(splits)
     samples = pd.DataFrame({"id": [f"{row}.png" for row in range(count)], "class": ["a", "b"] * (count // 2)})
     samples = samples.assign(split=splits, group=pd.Series(groups or [None] * count, dtype="str"))
     quarantine = pd.DataFrame(left_out or [], columns=["id", "class", "reason"]).astype("str")
-    return Checked(samples, quarantine, stated, images(count) if media is None else media, bits)
+    media = images(count) if media is None else media
+    return Checked(samples, quarantine, stated, media, np.array(offsets or range(count + 1)), bits)
 
 
 def found(name: str, **options: Any) -> tuple[int, tuple[str, ...]]:
@@ -110,6 +112,12 @@ def test_images_of_one_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     media[4] = np.array([1, 2, 3])[:, None, None]
     media[5, :2] = 7
     assert found("constant", media=media, splits=SPLITS * 2) == (2, ("1.png", "4.png"))
+
+
+def test_a_sound_is_constant_when_each_of_its_windows_is() -> None:
+    media = np.random.default_rng(0).integers(0, 256, (8, 3, 4), dtype=np.uint8)
+    media[[0, 1, 3, 7]] = 9
+    assert found("constant", media=media, offsets=[0, 2, 5, 7, 8]) == (2, ("0.png", "3.png"))
 
 
 def test_modes_look_tell_or_stop() -> None:

@@ -175,16 +175,17 @@ def test_real_data_comes_in_whole(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_long_sound_gives_a_sample_a_window_all_of_one_file(workers: int, tmp_path: Path) -> None:
+def test_a_long_sound_is_one_sample_of_a_row_a_window(workers: int, tmp_path: Path) -> None:
     seconds = {"a/long.wav": 1.2, "a/short.wav": 0.4, "b/1.wav": 0.3, "b/2.wav": 0.5}
     for place, (name, length) in enumerate(seconds.items()):
         put(tmp_path / "in" / name, recordings.encoded(recordings.tone(300.0 + 50 * place, seconds=length)))
     put(tmp_path / "in/b/3.wav", b"RIFF")
     sound = build("audio", rate=8000, seconds=0.5)
     result = ingest(open_source("folder", tmp_path / "in"), sound, media_path=tmp_path / "media.npy", workers=workers)
-    assert result.samples["id"].tolist() == ["a/long.wav#1", "a/long.wav#2", "a/long.wav#3", *list(seconds)[1:]]
-    assert result.files.tolist() == ["a/long.wav"] * 3 + list(seconds)[1:]
-    assert result.samples["class"].tolist() == ["a"] * 4 + ["b"] * 2
+    assert result.samples["id"].tolist() == list(seconds)
+    assert result.samples["class"].tolist() == ["a", "a", "b", "b"]
+    assert result.offsets.dtype == np.int64
+    assert result.offsets.tolist() == [0, 3, 4, 5, 6]
     assert result.found == 5
     assert result.quarantine["id"].tolist() == ["b/3.wav"]
     media = np.load(tmp_path / "media.npy")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.data.batches import Media
@@ -38,6 +39,9 @@ class Recorder(nn.Module):
         means = samples.double().mean(dim=(1, 2, 3))
         means[torch.isin(means, torch.tensor(self.broken, dtype=torch.float64))] = torch.nan
         return means[:, None]
+
+    def joined(self, means: Tensor) -> Tensor:
+        return means
 
 
 def test_rows_come_in_their_order_in_batches_of_the_size() -> None:
@@ -87,3 +91,35 @@ def test_no_rows_give_no_embeddings() -> None:
     found = embed(Recorder(), MEDIA, np.empty(0, dtype=np.int64))
     assert len(found) == 0
     assert found.ndim == 2
+
+
+COUNTS = np.array([1, 30, 4, 1, 14])
+SOUNDS = Media(PIXELS, np.concatenate([[0], np.cumsum(COUNTS)]), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 512])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_sample_of_several_rows_has_the_mean_of_theirs(normalise: bool, batch_size: int) -> None:
+    encoder = encoders.build("conv", (1, 8, 8), 4, width=8, normalise=normalise)
+    samples = np.array([4, 0, 1, 3, 2, 4])
+    with torch.no_grad():
+        each = encoder.eval()(torch.from_numpy(PIXELS))
+    parts = [each.split(COUNTS.tolist())[sample] for sample in samples]
+    wanted = torch.stack([part.double().mean(dim=0).float() for part in parts])
+    if normalise:
+        wanted = F.normalize(wanted)
+    found = embed(encoder, SOUNDS, samples, batch_size=batch_size)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_the_embedding_of_one_row_is_the_same_among_others() -> None:
+    encoder = encoders.build("mlp", (1, 8, 8), 4, width=8)
+    alone = embed(encoder, SOUNDS, np.array([0, 3]), batch_size=1)
+    assert torch.equal(embed(encoder, SOUNDS, np.array([1, 0, 4, 3]), batch_size=1)[[1, 3]], alone)
+
+
+def test_samples_and_not_rows_are_counted_where_they_are_not_finite() -> None:
+    with pytest.raises(ValueError, match="1 of 5 embeddings are not finite"):
+        embed(Recorder(broken=(4, 20)), SOUNDS, np.arange(5), batch_size=16)
+    assert len(embed(Recorder(), SOUNDS, np.empty(0, dtype=np.int64))) == 0

@@ -542,3 +542,23 @@ def test_onnx_gives_the_same_embeddings_of_bytes(
     found = session.run(OUTPUTS, {name: each.numpy() for name, each in inputs.items()})
     for name, left, right in zip(OUTPUTS, found, expected, strict=True):
         np.testing.assert_allclose(left, right.numpy(), rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("scale", [[1.0, 1.0, 1.0], [0.5, 3.0, 1e-20], [2.0, 0.0, 1.0]])
+def test_joined_embeddings_have_length_1_before_the_scale(scale: list[float]) -> None:
+    encoder = build("mlp", (5,), 3, width=8)
+    draw = torch.Generator().manual_seed(0)
+    inner = torch.nn.functional.normalize(torch.randn(4, 6, 3, generator=draw, dtype=torch.float64), dim=2)
+    kept = torch.tensor([float(each > 0) for each in scale], dtype=torch.float64)
+    means = (inner * kept).mean(dim=1)
+    wanted = means / means.norm(dim=1, keepdim=True) * torch.tensor(scale, dtype=torch.float64)
+    encoder.rescale(torch.tensor(scale))
+    found = encoder.joined((inner * torch.tensor(scale)).mean(dim=1))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def test_joined_embeddings_of_any_length_are_the_means() -> None:
+    means = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    assert build("mlp", (5,), 3, width=8, normalise=False).joined(means) is means
+    # Rows that cancel out have no direction; the result is finite.
+    assert torch.isfinite(build("mlp", (5,), 3, width=8).joined(torch.zeros(1, 3))).all()

@@ -46,7 +46,7 @@ def batches(feed: Feed, epoch: int) -> list[Batch]:
 
 def told(batch: Batch) -> list[tuple[Any, ...]]:
     """The tuples of a batch as the ids they point to."""
-    names = IDS[batch.rows]
+    names = IDS[batch.samples]
     if isinstance(batch.tuples, PairTuples):
         pairs = batch.tuples
         columns = [names[pairs.left.numpy()], names[pairs.right.numpy()], pairs.same.numpy()]
@@ -70,15 +70,15 @@ def test_every_tuple_comes_once_an_epoch_and_points_to_its_own_samples(name: str
 @pytest.mark.parametrize("name", ["pairs", "triplets"])
 def test_a_sample_is_embedded_once_a_batch(name: str) -> None:
     (batch,) = batches(build(name, batch_size=5), 1)
-    assert len(np.unique(batch.rows)) == len(batch.rows)
-    assert set(IDS[batch.rows]) == set(TABLES[name].drop(columns="same", errors="ignore").to_numpy().ravel())
+    assert len(np.unique(batch.samples)) == len(batch.samples)
+    assert set(IDS[batch.samples]) == set(TABLES[name].drop(columns="same", errors="ignore").to_numpy().ravel())
 
 
 @pytest.mark.parametrize("name", feeds.COLUMNS)
 def test_labels_are_those_of_the_rows(name: str) -> None:
     for batch in batches(build(name), 3):
         assert batch.labels.dtype == torch.int64
-        np.testing.assert_array_equal(batch.labels.numpy(), LABELS[batch.rows])
+        np.testing.assert_array_equal(batch.labels.numpy(), LABELS[batch.samples])
 
 
 def test_classes_come_p_by_k_and_every_sample_once_an_epoch_at_least() -> None:
@@ -86,7 +86,7 @@ def test_classes_come_p_by_k_and_every_sample_once_an_epoch_at_least() -> None:
     for batch in found:
         assert batch.tuples is None
         assert sorted(torch.bincount(batch.labels, minlength=3).tolist()) == [0, 2, 2]
-    seen = {name for batch in found for name in IDS[batch.rows]}
+    seen = {name for batch in found for name in IDS[batch.samples]}
     assert seen == set(CLASSES["id"])
 
 
@@ -94,10 +94,10 @@ def test_each_class_turned_is_a_class_of_its_own() -> None:
     seen = set()
     for batch in batches(build("classes", rotations=4, classes_per_batch=5), 1):
         assert batch.quarters is not None
-        expected = [4 * LABELS[row] + turn for row, turn in zip(batch.rows, batch.quarters.tolist(), strict=True)]
+        expected = [4 * LABELS[row] + turn for row, turn in zip(batch.samples, batch.quarters.tolist(), strict=True)]
         assert batch.labels.tolist() == expected
         assert sorted(torch.bincount(batch.labels, minlength=12).tolist()) == [0] * 7 + [2] * 5
-        seen |= set(zip(IDS[batch.rows], batch.quarters.tolist(), strict=True))
+        seen |= set(zip(IDS[batch.samples], batch.quarters.tolist(), strict=True))
     assert seen == {(name, turn) for name in CLASSES["id"] for turn in range(4)}
 
 
@@ -116,7 +116,7 @@ def test_seed_and_epoch_decide_the_batches(name: str) -> None:
     def rows(seed: int, epoch: int) -> list[list[int]]:
         feed = build(name, seed=seed)
         batches(feed, epoch + 1)  # what came before plays no part
-        return [batch.rows.tolist() for batch in batches(feed, epoch)]
+        return [batch.samples.tolist() for batch in batches(feed, epoch)]
 
     assert rows(0, 1) == rows(0, 1)
     different = [rows(seed, epoch) for seed, epoch in ((0, 1), (0, 2), (1, 1))]

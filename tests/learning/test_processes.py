@@ -69,9 +69,12 @@ def pictures() -> np.ndarray[Any, Any]:
     return np.clip(draw.normal(means[np.repeat(np.arange(4), 12)], 50), 0, 255).astype(np.uint8)
 
 
-def trained(processes: Processes, *, rotations: int = 1, **changes: Any) -> Found:
+def trained(processes: Processes, *, rotations: int = 1, windows: int = 1, **changes: Any) -> Found:
     """Train for two epochs; the val EER is each process's number, so that agreeing on the first's shows."""
-    media, labels = Media(pictures(), device=torch.device("cpu")), np.repeat(np.arange(4), 12)
+    labels = np.repeat(np.arange(4), 12)
+    rows = np.concatenate([np.roll(pictures(), shift, axis=3) for shift in range(windows)])
+    order = np.arange(len(rows)).reshape(windows, -1).T.ravel()
+    media = Media(rows[order], np.arange(49) * windows, device=torch.device("cpu"))
     fit = Fit(
         encoders.build("conv", media.shape, 8, width=8),
         losses.build("arcface", classes=4 * rotations, embedding=8, scale=8.0),
@@ -109,6 +112,7 @@ def work(rank: int, port: int, folder: str) -> None:
     found |= {f"fit/{key}": value for key, value in trained(processes).items()}
     found |= {f"parts/{key}": value for key, value in trained(processes, accumulate=2).items()}
     found |= {f"turned/{key}": value for key, value in trained(processes, rotations=4).items()}
+    found |= {f"windows/{key}": value for key, value in trained(processes, windows=3).items()}
     drawn = trained(processes, augment=Augmentation(shift=0.2))
     found |= {f"drawn/{key}": value for key, value in drawn.items()}
     torch.save(found, Path(folder) / f"{rank}.pt")
@@ -136,9 +140,9 @@ def test_loss_and_gradient_of_two_processes_are_those_of_one(name: str, both: tu
             torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["fit", "parts", "turned"])
+@pytest.mark.parametrize("kind", ["fit", "parts", "turned", "windows"])
 def test_a_training_by_two_processes_is_that_of_one(kind: str, both: tuple[Found, Found]) -> None:
-    alone = trained(ALONE, rotations=4 if kind == "turned" else 1)
+    alone = trained(ALONE, rotations=4 if kind == "turned" else 1, windows=3 if kind == "windows" else 1)
     for found in both:
         for key, value in alone.items():
             torch.testing.assert_close(found[f"{kind}/{key}"], value, rtol=1e-4, atol=1e-5)

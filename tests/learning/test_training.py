@@ -50,8 +50,8 @@ LEFT, RIGHT = np.triu_indices(len(LABELS), 1)
 SAME = (LABELS[LEFT] == LABELS[RIGHT]).astype(int)
 
 
-def eer(loss_distance: Any) -> Callable[[nn.Module], float]:
-    def measure(encoder: nn.Module) -> float:
+def eer(loss_distance: Any) -> Callable[[encoders.Encoder], float]:
+    def measure(encoder: encoders.Encoder) -> float:
         found = embed(encoder, MEDIA, np.arange(len(LABELS)))
         return roc_from_trials(loss_distance.score(loss_distance.paired(found[LEFT], found[RIGHT])), SAME).eer
 
@@ -84,15 +84,16 @@ def make(
     loss: str | Loss = "triplet",
     encoder: str = "mlp",
     normalise: bool = True,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[encoders.Encoder], float] | None = None,
     seed: int = 0,
+    media: Media = MEDIA,
     **changes: Any,
 ) -> Fit:
     made = losses.build(loss, classes=CLASSES, embedding=8) if isinstance(loss, str) else loss
     network = encoders.build(encoder, MEDIA.shape, 8, normalise=normalise, seed=seed, **OPTIONS[encoder])
     feed = ClassFeed(np.arange(len(LABELS)), LABELS, classes_per_batch=CLASSES, samples_per_class=4, seed=seed)
     judge = validate or eer(made.distance)
-    return Fit(network, made, feed, MEDIA, validate=judge, settings=settings(seed=seed, **changes))
+    return Fit(network, made, feed, media, validate=judge, settings=settings(seed=seed, **changes))
 
 
 def epochs(fit: Fit) -> list[Epoch]:
@@ -208,7 +209,7 @@ def test_the_best_weights_are_kept_and_given_back() -> None:
     eers = iter((0.3, 0.1, 0.2))
 
     def validate(encoder: nn.Module) -> float:
-        seen.append({name: value.clone() for name, value in encoder.encoder.state_dict().items()})  # type: ignore[union-attr]
+        seen.append({name: value.clone() for name, value in encoder.state_dict().items()})
         return next(eers)
 
     fit = make(validate=validate)
@@ -385,7 +386,7 @@ def test_the_average_is_what_is_judged_and_kept() -> None:
         expected = [decay * e + (1 - decay) * w for e, w in zip(expected, weights, strict=True)]
     for weight, value in zip(fit.encoder.parameters(), expected, strict=True):
         torch.testing.assert_close(weight.detach().double(), value, rtol=1e-5, atol=1e-6)
-    assert all(torch.equal(judged[-1][f"encoder.{name}"], value) for name, value in fit.encoder.state_dict().items())
+    assert all(torch.equal(judged[-1][name], value) for name, value in fit.encoder.state_dict().items())
     epochs(plain)
     assert not same_weights(fit.encoder, plain.encoder)
 
@@ -472,3 +473,58 @@ def test_a_memory_goes_through_a_checkpoint() -> None:
     assert epochs(again) == undisturbed[2:]
     assert same_weights(again.encoder, whole.encoder)
     assert undisturbed != epochs(make(loss=losses.TripletLoss(), epochs=4, ema=0.9))
+
+
+class Watched(Media):
+    """Five rows a sample, and what was gathered."""
+
+    def __init__(self) -> None:
+        noise = np.random.default_rng(4).normal(0, 20, (5, *pictures().shape))
+        rows = np.clip(pictures() + noise, 0, 255).astype(np.uint8).swapaxes(0, 1).reshape(-1, 1, SIDE, SIDE)
+        super().__init__(rows, np.arange(len(LABELS) + 1) * 5, device=CPU)
+        self.gathered: list[list[int]] = []
+
+    def gather(self, rows: np.ndarray[Any, Any]) -> Tensor:
+        self.gathered.append(rows.tolist())
+        return super().gather(rows)
+
+
+def test_a_batch_takes_one_row_of_each_sample_another_in_each_epoch() -> None:
+    media = Watched()
+    fit = make(media=media, epochs=40, validate=lambda _: 0.5)
+    epochs(fit)
+    looked, *steps = media.gathered
+    assert looked == steps[0]
+    feed = ClassFeed(np.arange(len(LABELS)), LABELS, classes_per_batch=CLASSES, samples_per_class=4, seed=0)
+    wanted = [batch.samples.tolist() for epoch in range(1, 41) for batch in feed.epoch(epoch)[1]]
+    assert [[row // 5 for row in rows] for rows in steps] == wanted
+    seen = np.bincount(np.concatenate(steps), minlength=5 * len(LABELS))
+    assert (seen > 0).sum() > 0.98 * len(seen)
+    # Of 1,920 draws each of five comes 384 times, give or take four deviations.
+    assert (np.abs(seen.reshape(-1, 5).sum(axis=0) - 384) < 70).all()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_rows_are_drawn_alike_in_a_training_that_is_taken_up_again(cut: int) -> None:
+    whole, again = make(media=Watched()), make(media=Watched())
+    undisturbed = epochs(whole)
+    again.restore(cut_after(cut, make(media=Watched())))
+    assert epochs(again) == undisturbed[cut:]
+    assert same_weights(again.encoder, whole.encoder)
+
+
+def test_val_sees_the_encoder_as_it_will_be_delivered_and_training_goes_on_with_its_own() -> None:
+    seen: list[Tensor] = []
+
+    def validate(encoder: encoders.Encoder) -> float:
+        seen.append(encoder.scale.clone())
+        return 0.5
+
+    fit = make(loss="binary_l1", validate=validate)
+    for record in fit.run():
+        if isinstance(record, Epoch):
+            weights = fit.loss.project(torch.ones(1, 8))[0].detach()
+            torch.testing.assert_close(seen[-1], weights, rtol=0, atol=0)
+            assert torch.equal(fit.encoder.scale, torch.ones(8))
+    assert len(seen) == 3
+    assert torch.equal(fit.encoder.scale, seen[-1])

@@ -85,7 +85,7 @@ def test_samples_come_turned_as_their_class_says() -> None:
     media = MEDIA.gather(np.arange(len(LABELS))).numpy()
     # Looked at before and after: the first batch.
     for batch, samples in zip([plan[0], *plan, plan[0]], taken, strict=True):
-        for row, label, sample in zip(batch.rows, batch.labels.tolist(), samples.numpy(), strict=True):
+        for row, label, sample in zip(batch.samples, batch.labels.tolist(), samples.numpy(), strict=True):
             assert label // 4 == LABELS[row]
             np.testing.assert_array_equal(sample, np.rot90(media[row], label % 4, axes=(1, 2)))
     # The augmentation is given them as bytes.

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from likewise import artifacts
-from likewise.data import checks
+from likewise.data import checks, kinds
 from likewise.data.images import ImageSpec, decode
 from likewise.data.sources import SOURCES
 from likewise.data.splits import SPLITTERS
@@ -404,27 +404,28 @@ def modes(root: Path, **changes: str) -> dict[str, str]:
     return block(root).checks.model_dump() | changes
 
 
-def test_sounds_of_several_windows_stay_on_one_side_of_a_split(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sound_of_several_windows_is_one_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make(tmp_path / "project", data=False)
-    for number in range(24):
+    for number in range(48):
         sound = recordings.encoded(recordings.hiss(number, seconds=1.3))
         put(root / "raw" / "abcd"[number % 4] / f"{number}.wav", sound)
     put(root / "raw/a/no.wav", b"RIFF")
     off = modes(root, near_duplicates="off")
     ingest.run(block(root, kind="audio", image=None, audio=SOUND, checks=off), root)
-    samples, (media, _) = artifacts.SAMPLES.read(root), artifacts.read_media(root)
-    assert len(samples) == len(media) == 24 * 5
-    assert (media.dtype, media.shape[1:]) == (np.float16, (20, 48))
-    files = samples.assign(file=samples["id"].str.rpartition("#")[0])
-    assert (files.groupby("file")["split"].nunique() == 1).all()
+    samples, (media, offsets) = artifacts.SAMPLES.read(root), artifacts.read_media(root)
+    assert sorted(samples["id"]) == sorted(f"{'abcd'[number % 4]}/{number}.wav" for number in range(48))
+    assert (media.dtype, media.shape) == (np.float16, (48 * 5, 20, 48))
+    assert offsets.tolist() == list(range(0, 241, 5))
+    made = kinds.build("audio", **SOUND)
+    for place, name in enumerate(samples["id"]):
+        rows = media[offsets[place] : offsets[place + 1]]
+        np.testing.assert_array_equal(rows, made.rows((root / "raw" / name).read_bytes()))
     assert set(samples["split"]) == set(artifacts.SPLITS)
     summary = artifacts.SUMMARY.read(root)
     assert summary["preprocessing"] == {"kind": "audio", **SOUND}
-    assert (summary["found"], summary["kept"], summary["samples"]) == (25, 24, 120)
+    assert (summary["found"], summary["kept"], summary["rows"]) == (49, 48, 240)
     told = capsys.readouterr().out.splitlines()
-    assert told[:2] == ["ingest: 25 found, 24 kept, 1 in quarantine", "ingest: 120 windows of the 24 kept"]
+    assert told[:2] == ["ingest: 49 found, 48 kept, 1 in quarantine", "ingest: 240 windows of the 48 kept"]
 
 
 @pytest.mark.parametrize(

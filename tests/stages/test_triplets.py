@@ -155,8 +155,7 @@ def test_of_a_model_that_compares_by_cosine_the_length_does_not_count(
 
     def embeddings(distance: str) -> Array:
         monkeypatch.setattr(weights, "load_by_weights", lambda digest, root: (Lengths(), distance))
-        media, _ = artifacts.read_media(project)
-        return triplets.embeddings("0" * 64, media, np.arange(9), project)
+        return triplets.embeddings("0" * 64, *artifacts.read_media(project), np.arange(9), project)
 
     long = embeddings("euclidean")
     assert not np.allclose(np.linalg.norm(long, axis=1), 1)

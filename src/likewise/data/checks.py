@@ -25,10 +25,11 @@ class Checked:
     """What the checks look at.
 
     Attributes:
-        samples: id, class, group, split, a row for each of the media.
+        samples: id, class, group, split.
         quarantine: id, class, reason of what was left out.
         stated: The split that a table states for each id, kept or left out, by our names; None where hashes decide.
-        media: The samples (n, ...); images are uint8 (n, C, H, W).
+        media: The rows of all samples (n, ...); images have one each, uint8 (n, C, H, W).
+        offsets: Where each sample begins in the media, and where the last one ends.
         near_bits: How many bits of 64 may differ between near-duplicates.
     """
 
@@ -36,6 +37,7 @@ class Checked:
     quarantine: pd.DataFrame
     stated: Mapping[str, str] | None
     media: NDArray[Any]
+    offsets: NDArray[np.int64]
     near_bits: int
 
 
@@ -120,13 +122,15 @@ def _nearest(hashes: Hashes, splits: NDArray[np.object_], row: int) -> int:
 
 
 def _constant(data: Checked) -> Finding:
-    rows: list[int] = []
+    rows = np.zeros(len(data.media), dtype=bool)
     for start in range(0, len(data.media), BLOCK_ROWS):
         block = data.media[start : start + BLOCK_ROWS]
         # A text has no channels.
         block = block[:, None] if block.ndim == 2 else block.reshape(*block.shape[:2], -1)
-        rows += (np.flatnonzero((block.min(axis=2) == block.max(axis=2)).all(axis=1)) + start).tolist()
-    return _finding(data.samples["id"].iloc[rows], "samples are the same all over")
+        rows[start : start + len(block)] = (block.min(axis=2) == block.max(axis=2)).all(axis=1)
+    # A sample is when each of its rows is.
+    samples = np.logical_and.reduceat(rows, data.offsets[:-1])
+    return _finding(data.samples["id"][samples], "samples are the same all over")
 
 
 def _finding(found: Iterable[str], what: str) -> Finding:

@@ -15,6 +15,7 @@ from likewise.data.decoding import decode_all
 from likewise.data.kinds import Preprocessing
 from likewise.data.media import MediaWriter
 from likewise.data.raw import Source
+from likewise.data.rows import Rows, offsets_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,9 +26,9 @@ class Ingested:
     """What became of everything that was found.
 
     Attributes:
-        samples: id, class, group, path, hash, forges: text, sorted by the file's id; row `i` is row `i` of the media.
-            A file of several rows, such as a long sound, gives a sample each: `name#1`, `name#2`.
-        files: the id of the file that each sample came from.
+        samples: id, class, group, path, hash, forges: text, sorted by id, a row a file.
+        offsets: where each sample begins in the media, and where the last one ends: int64 (samples + 1). A sample is
+            one row of it, or several, such as the windows of a long sound.
         quarantine: id, class, path, reason: text, sorted by id.
         found: How many files the source had: those kept and those in quarantine.
 
@@ -35,7 +36,7 @@ class Ingested:
     """
 
     samples: pd.DataFrame
-    files: pd.Series[str]
+    offsets: Rows
     quarantine: pd.DataFrame
     found: int
 
@@ -87,24 +88,15 @@ def ingest(
             reasons[index] = reason
         kept = [index for index, reason in enumerate(reasons) if reason is None]
         media.keep([row for index in kept for row in rows[index]])
-    samples = _samples(source, hashes, kept, [len(rows[index]) for index in kept])
-    return Ingested(*samples, _quarantine(source, reasons), found)
+    offsets = offsets_of(np.array([len(rows[index]) for index in kept]))
+    return Ingested(_samples(source, hashes, kept), offsets, _quarantine(source, reasons), found)
 
 
-def _samples(
-    source: Source, hashes: Sequence[str | None], files: Sequence[int], counts: Sequence[int]
-) -> tuple[pd.DataFrame, pd.Series[str]]:
-    """Return the samples of files, so many of each, and the id of each one's file."""
-    kept = np.repeat(files, counts).tolist()
+def _samples(source: Source, hashes: Sequence[str | None], kept: Sequence[int]) -> pd.DataFrame:
     chosen = [source.raws[index] for index in kept]
-    numbers = [number for count in counts for number in range(1, count + 1)]
-    alone = np.repeat(np.asarray(counts) == 1, counts)
-    ids = [
-        raw.id if single else f"{raw.id}#{number}" for raw, single, number in zip(chosen, alone, numbers, strict=True)
-    ]
-    frame = _frame(
+    return _frame(
         {
-            "id": ids,
+            "id": [raw.id for raw in chosen],
             "class": [raw.label for raw in chosen],
             "group": [raw.group for raw in chosen],
             "path": [raw.path for raw in chosen],
@@ -114,7 +106,6 @@ def _samples(
         source,
         kept,
     )
-    return frame, frame["id"].where(alone, [raw.id for raw in chosen])
 
 
 def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:

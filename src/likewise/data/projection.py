@@ -1,4 +1,4 @@
-"""Media as a few numbers a sample, with nothing trained: their principal components."""
+"""Media as a few numbers a row, with nothing trained: their principal components."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BLOCK_BYTES = 16 << 20
 def principal_components(
     media: Array, rows: Array, *, components: int = COMPONENTS, fit_bytes: int = FIT_BYTES
 ) -> Singles:
-    """Return the first principal components of some samples, (rows, components), float32, in raw units.
+    """Return the first principal components of some rows, (rows, components), float32, in raw units.
 
-    Each sample is flattened. The components are fitted on the rows alone: on all of them where they fit into
-    `fit_bytes`, else on as many, evenly spaced in the order given. There are fewer where a sample has fewer numbers
-    or fewer samples were fitted; distances are then those of the flattened samples, but for rounding. Memory is a few
-    times `fit_bytes` whatever the number of samples. Same input, same result, on any number of threads of one machine.
+    Each row is flattened. The components are fitted on the rows alone: on all of them where they fit into
+    `fit_bytes`, else on as many, evenly spaced in the order given. There are fewer where a row has fewer numbers or
+    fewer rows were fitted; distances are then those of the flattened rows, but for rounding. Memory is a few
+    times `fit_bytes` whatever the number of rows. Same input, same result, on any number of threads of one machine.
 
     Args:
-        media: all samples (n, ...), memory-mapped or not, first axis the sample.
-        rows: which samples, at least two.
+        media: the rows of all samples (n, ...), memory-mapped or not, first axis the row.
+        rows: which of them, at least two.
         components: at most so many.
         fit_bytes: the size of what the components are fitted on.
 

@@ -16,6 +16,7 @@ from likewise import artifacts, distances
 from likewise.data import kinds
 from likewise.data.batches import Media
 from likewise.data.raw import Unreadable
+from likewise.data.rows import offsets_of
 from likewise.evaluation.calibration import Calibration, Threshold
 from likewise.learning import encoders
 from likewise.learning.embedding import embed
@@ -104,10 +105,9 @@ class Model:
         """
         rows = [self._rows(item, place) for place, item in enumerate(items, start=1)]
         array = np.concatenate(rows) if rows else np.empty((0, *self.preprocessing.shape), self.preprocessing.dtype)
-        media = Media(array, device=next(self.encoder.parameters()).device)
-        found = embed(self.encoder, media, np.arange(len(array)))
-        counts = torch.tensor([len(each) for each in rows])
-        return self._joined(found, counts).numpy() if len(array) > len(rows) else found.numpy()
+        offsets = offsets_of(np.array([len(each) for each in rows], dtype=np.int64))
+        media = Media(array, offsets, device=next(self.encoder.parameters()).device)
+        return embed(self.encoder, media, np.arange(len(media))).numpy()
 
     def _rows(self, item: Item, place: int) -> np.ndarray[Any, Any]:
         content = Path(item).read_bytes() if isinstance(item, str | Path) else item
@@ -116,11 +116,6 @@ class Model:
         except Unreadable as error:
             which = item if isinstance(item, str | Path) else f"{self.preprocessing.kind} {place}"
             raise Unreadable(f"{which}: {error}") from None
-
-    def _joined(self, windows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-        """Return one embedding an item from those of its windows."""
-        means = torch.stack([part.mean(dim=0) for part in windows.split(counts.tolist())])  # type: ignore[no-untyped-call]
-        return torch.nn.functional.normalize(means) if self.encoder.normalise else means
 
     def compare(self, left: Item, right: Item) -> Comparison:
         """Tell whether two items are the same, how far they are and how sure that is.

@@ -20,36 +20,44 @@ SIDE = 128
 
 MARGIN = 4
 
+WINDOWS = 4
+"""Of a sound of more windows so many are shown, evenly spaced."""
 
-def portrait(kind: str, sample: NDArray[Any]) -> Portrait:
-    r"""Return what shows a sample as it is stored.
 
-    An image is itself. A sound is its spectrogram, low bands below, loud parts bright. A sequence with two channels
+def portrait(kind: str, rows: NDArray[Any]) -> Portrait:
+    r"""Return what shows a sample as it is stored, (rows, ...).
+
+    An image is itself. A sound is its spectrogram, low bands below, loud parts bright; the windows of a long one lie
+    side by side, at most `WINDOWS` of them. A sequence with two channels
     or more is the line of its first two, as a pen would draw it, y upwards; with one it is a curve over the points.
     A text is its words.
 
     Raises:
         ValueError: when the kind is unknown.
 
-    >>> portrait("text", np.frombuffer(b"same?\0\0", dtype=np.uint8))
+    >>> portrait("text", np.frombuffer(b"same?\0\0", dtype=np.uint8)[None])
     (None, 'same?')
     """
-    return choose("kind", kind, PORTRAITS)(sample)
+    return choose("kind", kind, PORTRAITS)(rows)
 
 
-def _image(sample: NDArray[Any]) -> Portrait:
-    return np.asarray(sample, dtype=np.uint8), ""
+def _image(rows: NDArray[Any]) -> Portrait:
+    return np.asarray(rows[0], dtype=np.uint8), ""
 
 
-def _audio(sample: NDArray[Any]) -> Portrait:
-    bands = np.asarray(sample, dtype=np.float64)[::-1]
+def _audio(rows: NDArray[Any]) -> Portrait:
+    shown = rows[np.linspace(0, len(rows) - 1, min(len(rows), WINDOWS)).round().astype(int)]
+    bands = np.asarray(shown, dtype=np.float64)[:, ::-1]
     low, high = bands.min(), bands.max()
     shares = (bands - low) / (high - low) if high > low else np.zeros_like(bands)
-    return np.rint(shares * 255).astype(np.uint8)[None], ""
+    pixels = np.rint(shares * 255).astype(np.uint8)
+    # A bright line where one window ends and the next begins.
+    lined = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+    return np.concatenate(list(lined), axis=1)[None, :, :-1], ""
 
 
-def _sequence(sample: NDArray[Any]) -> Portrait:
-    points = np.asarray(sample, dtype=np.float64)
+def _sequence(rows: NDArray[Any]) -> Portrait:
+    points = np.asarray(rows[0], dtype=np.float64)
     if len(points) == 1:
         x, y = np.arange(points.shape[1], dtype=np.float64), points[0]
         spans = np.ptp(x), np.ptp(y)
@@ -70,8 +78,8 @@ def _placed(values: NDArray[np.float64], span: float) -> NDArray[np.float64]:
     return placed
 
 
-def _text(sample: NDArray[Any]) -> Portrait:
-    return None, np.asarray(sample, dtype=np.uint8).tobytes().rstrip(b"\0").decode("utf-8", errors="replace")
+def _text(rows: NDArray[Any]) -> Portrait:
+    return None, np.asarray(rows[0], dtype=np.uint8).tobytes().rstrip(b"\0").decode("utf-8", errors="replace")
 
 
 PORTRAITS: dict[str, Callable[[NDArray[Any]], Portrait]] = {

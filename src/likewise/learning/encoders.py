@@ -99,6 +99,25 @@ class Encoder(nn.Module):
     def _scaled(self, embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings
 
+    def joined(self, means: Tensor) -> Tensor:
+        """Return the embeddings of samples of several rows, such as the windows of a long sound, (n, embedding).
+
+        They are the means of their rows' embeddings, brought to length 1 where those have it.
+
+        Args:
+            means: of each sample's rows' embeddings (n, embedding).
+
+        Example:
+            >>> encoder = build("mlp", (4,), 2, width=8)
+            >>> encoder.joined(torch.tensor([[0.3, 0.4]]))
+            tensor([[0.6000, 0.8000]])
+        """
+        if not self.normalise:
+            return means
+        # The length is 1 before the scale; where that is 0, so is the mean.
+        scale = self.scale.to(means).clamp(min=torch.finfo(means.dtype).tiny)
+        return F.normalize(means / scale, eps=NORM_FLOOR) * scale
+
     def rescale(self, weights: Tensor) -> None:
         """Multiply every embedding from now on by these weights, (embedding,), not negative."""
         self.scale.mul_(weights.to(self.scale))

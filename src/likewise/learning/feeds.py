@@ -20,12 +20,12 @@ Rows = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of the media, the class number of each, and the tuples among them (none: mined in the batch).
+    """Samples by number, the class number of each, and the tuples among them (none: mined in the batch).
 
     `quarters` says by how many right angles each sample is turned (none: not at all).
     """
 
-    rows: Rows
+    samples: Rows
     labels: Tensor
     tuples: PairTuples | TripletTuples | None = None
     quarters: Tensor | None = None
@@ -42,7 +42,7 @@ class ClassFeed:
     """P classes by K samples a batch; the loss finds its pairs or triplets among them.
 
     Args:
-        rows: media rows of the training samples (n,).
+        rows: numbers of the training samples (n,).
         labels: class number of each (n,).
         classes_per_batch: P.
         samples_per_class: K.
@@ -90,8 +90,8 @@ class TupleFeed:
     """Generated pairs or triplets, in a new order each epoch; a sample used twice in a batch is embedded once.
 
     Args:
-        columns: media rows of each member, (n,) each: left and right, or anchor, positive and negative.
-        labels: class number of every media row, -1 where it has none.
+        columns: sample numbers of each member, (n,) each: left and right, or anchor, positive and negative.
+        labels: class number of every sample, -1 where it has none.
         same: 1 for a genuine and 0 for an impostor pair (n,); none for triplets.
         batch_size: pairs or triplets a batch.
         seed: with the epoch it decides the order.
@@ -137,8 +137,8 @@ def build(
     Args:
         name: `classes`, `pairs` or `triplets`.
         table: columns id and class; left, right and same; or anchor, positive and negative.
-        ids: the sample id of every media row.
-        labels: the class number of every media row, -1 where it has none.
+        ids: the id of every sample.
+        labels: the class number of every sample, -1 where it has none.
         batch_size: pairs or triplets a batch.
         classes_per_batch: P of the classes feed.
         samples_per_class: K of the classes feed.
@@ -167,7 +167,7 @@ def build(
 
 
 def rows_of(column: pd.Series[str], ids: pd.Index[str]) -> Rows:
-    """Return the media row of each sample id.
+    """Return the number of each sample id: its row in the table of samples.
 
     Raises:
         ValueError: when an id is not among the samples.

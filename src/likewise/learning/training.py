@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -122,7 +122,7 @@ class Fit:
         loss: the loss, on the same device; its own parameters are trained too.
         feed: the batches of each epoch.
         media: the samples.
-        validate: gives the val EER of the encoder as it stands.
+        validate: gives the val EER of the encoder as it will be delivered.
         settings: how to train.
         processes: who trains; each of several is given the same of all the above.
 
@@ -137,7 +137,7 @@ class Fit:
         feed: Feed,
         media: Media,
         *,
-        validate: Callable[[nn.Module], float],
+        validate: Callable[[Encoder], float],
         settings: Settings,
         processes: Processes = ALONE,
     ) -> None:
@@ -178,8 +178,7 @@ class Fit:
         while not self.finished:
             yield from self._epoch(len(self.progress.history) + 1)
         self._weights().load_state_dict(self.progress.best_weights)
-        with torch.no_grad():
-            self.encoder.rescale(self.loss.project(torch.ones_like(self.encoder.scale)[None])[0])
+        self._rescale()
 
     def state(self) -> State:
         """Return all that `restore` needs: plain types and tensors only."""
@@ -214,7 +213,7 @@ class Fit:
 
     def _epoch(self, number: int) -> Iterator[Step | Epoch]:
         # Dropout draws from the global generator: seeded anew each epoch, so that a resumed run draws the same.
-        torch.manual_seed(self._seed(number, 0))
+        torch.manual_seed(self._seed(number, 0, self._processes.rank))
         self.encoder.train()
         self.loss.train()
         steps, batches = self._feed.epoch(number)
@@ -222,7 +221,7 @@ class Fit:
         rate = 0.0
         for step, batch in enumerate(batches, start=1):
             rate = self._set_rate(number - 1 + (step - 1) / steps, per_step=1 / steps)
-            result, norm = self._step(batch, torch.Generator().manual_seed(self._seed(number, step)))
+            result, norm = self._step(batch, number, step)
             _check_finite(result.loss, epoch=number, step=step)
             totals += torch.stack([result.loss.detach(), result.zero_share, norm]).double().cpu()
             yield Step(number, step, steps, result.loss.detach(), result.zero_share)
@@ -232,10 +231,11 @@ class Fit:
             self._keep(Epoch(number, loss, self._val_eer(), zero_share, rate, norm_mean, collapsed_loss))
         yield self.progress.history[-1]
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> tuple[LossResult, Tensor]:
-        device, count = self._media.device, len(batch.rows)
+    def _step(self, batch: Batch, epoch: int, step: int) -> tuple[LossResult, Tensor]:
+        device, count = self._media.device, len(batch.samples)
         share = self._processes.share(count)
-        samples = self._settings.augment(self._gathered(batch, share), generator=generator)
+        generator = torch.Generator().manual_seed(self._seed(epoch, step, self._processes.rank))
+        samples = self._settings.augment(self._gathered(batch, share, epoch, step), generator=generator)
         own, send_back = parts.embed(self._embed, samples, parts=self._settings.accumulate)
         embeddings = self._processes.gather(own, count).requires_grad_()
         self._optimizer.zero_grad(set_to_none=True)
@@ -250,8 +250,10 @@ class Fit:
             self._average.update()
         return result, norm.detach()
 
-    def _gathered(self, batch: Batch, part: slice) -> Tensor:
-        samples = self._media.gather(batch.rows[part])
+    def _gathered(self, batch: Batch, part: slice, epoch: int, step: int) -> Tensor:
+        """Return a row of each sample of a part, drawn for the whole batch: alike in all processes and when resumed."""
+        rows = self._media.one_each(batch.samples, seed=self._seed(epoch, step))
+        samples = self._media.gather(rows[part])
         return samples if batch.quarters is None else turned(samples, batch.quarters[part])
 
     def _embed(self, samples: Tensor) -> Tensor:
@@ -273,16 +275,33 @@ class Fit:
             batch, device = next(self._feed.epoch(1)[1]), self._media.device
             tuples = _moved(batch.tuples, device)
             # Given tuples may name any row; of a batch that is mined, a few classes tell enough.
-            rows = slice(LOOKED_AT) if tuples is None else slice(None)
-            self._diagnosis = Diagnosis(self._gathered(batch, rows), batch.labels[rows].to(device), tuples)
+            part = slice(LOOKED_AT) if tuples is None else slice(None)
+            samples = self._gathered(batch, part, epoch=1, step=1)
+            self._diagnosis = Diagnosis(samples, batch.labels[part].to(device), tuples)
         seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
         self.progress.layers.extend(seen.layers)
         return seen.collapsed_loss
 
     def _val_eer(self) -> float:
-        first = self._processes.rank == 0
-        eer = self._validate(_Projected(self.encoder, self.loss)) if first else math.nan
+        eer = math.nan
+        if self._processes.rank == 0:
+            with self._rescaled():
+                eer = self._validate(self.encoder)
         return self._processes.agreed(eer, self._media.device)
+
+    @contextmanager
+    def _rescaled(self) -> Iterator[None]:
+        """Let the encoder have for a while the weights that the loss has learnt so far."""
+        before = self.encoder.scale.clone()
+        self._rescale()
+        try:
+            yield
+        finally:
+            self.encoder.scale.copy_(before)
+
+    @torch.no_grad()
+    def _rescale(self) -> None:
+        self.encoder.rescale(self.loss.project(torch.ones_like(self.encoder.scale)[None])[0])
 
     def _keep(self, epoch: Epoch) -> None:
         progress = self.progress
@@ -292,21 +311,9 @@ class Fit:
             progress.best_epoch, progress.best_val_eer = epoch.epoch, epoch.val_eer
             progress.best_weights = {k: v.detach().clone() for k, v in self._weights().state_dict().items()}
 
-    def _seed(self, epoch: int, step: int) -> int:
-        """Return the seed of what this process draws in one step, the same in a training that is taken up again."""
-        key = (epoch, step, self._processes.rank)
+    def _seed(self, *key: int) -> int:
+        """Return the seed of what is drawn in one step, by all processes or one, the same when it is taken up again."""
         return int(np.random.SeedSequence(self._settings.seed, spawn_key=key).generate_state(1)[0])
-
-
-class _Projected(nn.Module):
-    """The encoder as it will be delivered, with the weights that the loss has learnt so far."""
-
-    def __init__(self, encoder: Encoder, loss: Loss) -> None:
-        super().__init__()
-        self.encoder, self.loss = encoder, loss
-
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.loss.project(self.encoder(samples))
 
 
 def _moved(tuples: PairTuples | TripletTuples | None, device: torch.device) -> PairTuples | TripletTuples | None:

@@ -96,10 +96,10 @@ def embed_samples(root: Path) -> tuple[pd.DataFrame, Array, str]:
 
     runtime.set_up(threads=artifacts.TRAIN.read(root)["params"]["threads"])
     encoder, distance = load_trained(root)
-    array, _ = artifacts.read_media(root)
+    media = Media(*artifacts.read_media(root), device=runtime.device("cpu"))
     samples = artifacts.SAMPLES.read(root)
     unseen = samples[samples["split"] != "train"]
-    embeddings = embed(encoder, Media(array, device=runtime.device("cpu")), unseen.index.to_numpy(dtype=np.int64))
+    embeddings = embed(encoder, media, unseen.index.to_numpy(dtype=np.int64))
     return unseen.reset_index(names="row"), embeddings.numpy(), distance
 
 
@@ -163,12 +163,13 @@ def hardest(params: Params, samples: pd.DataFrame, trials: Trials, root: Path) -
     from likewise.evaluation import report
     from likewise.evaluation.portraits import portrait
 
-    media, _ = artifacts.read_media(root)
+    media, offsets = artifacts.read_media(root)
     kind = artifacts.SUMMARY.read(root)["kind"]
 
     def side(place: int) -> Side:
         sample = samples.iloc[place]
-        return report.Side(sample["id"], label(sample), *portrait(kind, np.asarray(media[sample["row"]])))
+        rows = np.asarray(media[slice(*offsets[sample["row"] :][:2])])
+        return report.Side(sample["id"], label(sample), *portrait(kind, rows))
 
     def examples(places: Array) -> list[Example]:
         sides = ((side(trials.left[place]), side(trials.right[place]), float(trials.scores[place])) for place in places)

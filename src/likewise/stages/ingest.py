@@ -40,12 +40,13 @@ def run(params: Params, root: Path) -> None:
                 quarantine=found.quarantine,
                 stated=stated(found, params.split, file),
                 media=np.load(media, mmap_mode="r"),
+                offsets=found.offsets,
                 near_bits=params.near_bits,
             ),
             params.checks.model_dump(),
         )
     artifacts.SAMPLES.write(in_order(samples), root)
-    artifacts.write_offsets(np.arange(len(samples) + 1, dtype=np.int64), root)
+    artifacts.write_offsets(found.offsets, root)
     artifacts.QUARANTINE.write(found.quarantine, root)
     train = samples[(samples["split"] == "train") & samples["class"].notna()]
     artifacts.CLASSES.write(train[["id", "class"]], root)
@@ -81,7 +82,7 @@ def summed_up(
         "preprocessing": preprocessing.describe(),
         "found": found.found,
         "kept": found.found - len(found.quarantine),
-        "samples": len(samples),
+        "rows": int(found.offsets[-1]),
         "quarantined": reasons(found.quarantine["reason"]),
         "splits": held(samples),
         "checks": reported(findings, params.checks),
@@ -100,9 +101,8 @@ def options(params: Params) -> dict[str, Any]:
 def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Series[str]:
     """Return the split of each sample that was kept."""
     by_column = division.by == "column"
-    # Windows of one file are never on two sides.
     return assign(
-        found.samples.assign(id=found.files),
+        found.samples,
         by=division.by,
         val=division.val,
         test=division.test,
@@ -185,8 +185,8 @@ def describe(summary: dict[str, Any]) -> str:
     """Say what was found, what was left out and why, and what each split holds."""
     left_out = summary["found"] - summary["kept"]
     lines = [f"ingest: {summary['found']:,} found, {summary['kept']:,} kept, {left_out:,} in quarantine"]
-    if summary["samples"] > summary["kept"]:
-        lines.append(f"ingest: {summary['samples']:,} windows of the {summary['kept']:,} kept")
+    if summary["rows"] > summary["kept"]:
+        lines.append(f"ingest: {summary['rows']:,} windows of the {summary['kept']:,} kept")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
     lines += [
         f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes"

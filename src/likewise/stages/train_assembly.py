@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from likewise import artifacts, distances, runtime
 from likewise.data import augmentations
@@ -27,8 +26,8 @@ FEEDS = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "tripl
 def set_up(params: Params, root: Path) -> training.Fit:
     """Put together the encoder, the loss, the feed and the samples."""
     samples = artifacts.SAMPLES.read(root)
-    array, _ = artifacts.read_media(root)
-    media = Media(array, device=runtime.device(params.device))
+    array, offsets = artifacts.read_media(root)
+    media = Media(array, offsets, device=runtime.device(params.device))
     if params.rotations > 1:
         refuse_not_square(array.shape[1:], rotations=params.rotations)
     if params.compile:
@@ -49,7 +48,7 @@ def set_up(params: Params, root: Path) -> training.Fit:
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
     given["augment"] = augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
     return training.Fit(
-        new_encoder(params, array, train.index.to_numpy()).to(media.device),
+        new_encoder(params, array, media.rows(train.index.to_numpy())[0]).to(media.device),
         new_loss(params, classes=params.rotations * len(classes)).to(media.device),
         feed,
         media,
@@ -71,7 +70,7 @@ def refuse_not_square(shape: tuple[int, ...], *, rotations: int) -> None:
 
 
 def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Encoder:
-    """Return the encoder with its first weights, standardising by the samples `rows`."""
+    """Return the encoder with its first weights, standardising by `rows` of the media."""
     mean, std = channel_statistics(array, rows)
     return encoders.build(
         params.encoder,
@@ -98,17 +97,17 @@ def new_loss(params: Params, *, classes: int) -> losses.Loss:
 
 def validation(
     params: Params, samples: pd.DataFrame, media: Media, pairs: pd.DataFrame
-) -> Callable[[nn.Module], float]:
+) -> Callable[[encoders.Encoder], float]:
     """Return a function that gives an encoder's EER on the val pairs."""
     distance = distances.build(params.distance)
     ids = pd.Index(samples["id"])
     members = np.stack([feeds.rows_of(pairs["left"], ids), feeds.rows_of(pairs["right"], ids)])
-    rows, where = np.unique(members, return_inverse=True)
+    asked, where = np.unique(members, return_inverse=True)
     left, right = where.reshape(members.shape)
     same = pairs["same"].to_numpy()
 
-    def eer(encoder: nn.Module) -> float:
-        embeddings = embed(encoder, media, rows)
+    def eer(encoder: encoders.Encoder) -> float:
+        embeddings = embed(encoder, media, asked)
         scores = distance.score(distance.paired(embeddings[left], embeddings[right]))
         return roc_from_trials(scores, same).eer
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from likewise import artifacts
 from likewise.config import Block, named, run_stage
+from likewise.data.rows import every_row, means
 from likewise.tuples.hard import HardTriplets
 from likewise.tuples.triplets import Triplets, draw_triplets
 
@@ -73,9 +74,8 @@ def uniform(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, s
 
 def hard(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:
     """Draw from the triplets whose negative is among the anchor's nearest of another class."""
-    media, _ = artifacts.read_media(root)
     with named("triplets.reference"):
-        reference = refer(str(params.reference), media, members.index.to_numpy(dtype=np.int64), root)
+        reference = refer(str(params.reference), members.index.to_numpy(dtype=np.int64), root)
     with named("triplets.strategy"):
         triplets = HardTriplets(members["class"].to_numpy(dtype=str), reference, nearest=params.nearest or 0)
     with named("triplets.count"):
@@ -84,16 +84,18 @@ def hard(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]
     return drawn, f"{triplets.count:,} hard triplets; in {share:.1%} the negative is nearer than the positive"
 
 
-def refer(reference: str, media: Array, rows: Array, root: Path) -> Array:
-    """Return what distances are taken of (rows, d): principal components, or embeddings by a registered model."""
+def refer(reference: str, samples: Array, root: Path) -> Array:
+    """Return what distances are taken of (samples, d): principal components, or embeddings by a registered model."""
+    media, offsets = artifacts.read_media(root)
     if reference == PCA:
         from likewise.data.projection import principal_components
 
-        return principal_components(media, rows)
-    return embeddings(reference, media, rows, root)
+        rows, counts = every_row(samples, offsets)
+        return means(principal_components(media, rows), counts)
+    return embeddings(reference, media, offsets, samples, root)
 
 
-def embeddings(digest: str, media: Array, rows: Array, root: Path) -> Array:
+def embeddings(digest: str, media: Array, offsets: Array, samples: Array, root: Path) -> Array:
     """Return the embeddings by a model; where it compares by cosine, of length 1: Euclidean distances then agree."""
     import torch
 
@@ -105,7 +107,7 @@ def embeddings(digest: str, media: Array, rows: Array, root: Path) -> Array:
     # The number of threads decides the last bits, and with them which samples are nearest.
     runtime.set_up(threads=1)
     encoder, distance = load_by_weights(digest, root)
-    found = embed(encoder, Media(media, device=torch.device("cpu")), rows)
+    found = embed(encoder, Media(media, offsets, device=torch.device("cpu")), samples)
     return (torch.nn.functional.normalize(found) if distance == "cosine" else found).numpy()
 
 
