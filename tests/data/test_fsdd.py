@@ -7,7 +7,7 @@ import pytest
 from likewise.data.sources import open_source
 from likewise.data.tables import Columns
 from tests.data import recordings
-from tests.data.pictures import put
+from tests.data.pictures import put, tarred, zipped
 from tests.real import real
 
 NAMES = ["0_ann_0.wav", "0_ann_11.wav", "1_bob_4.wav", "1_bob_5.wav", "README.md", "x_bob_5.wav"]
@@ -41,9 +41,22 @@ def test_the_speaker_can_be_the_group(folder: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "a.wav", b"")
-    for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(ValueError, match=r"holds no recordings of the form 7_jackson_32\.wav"):
-            open_source("fsdd", path, columns=Columns(label="digit"))
+    with pytest.raises(ValueError, match=r"holds no file such as 7_jackson_32\.wav: give the folder or the archive"):
+        open_source("fsdd", tmp_path, columns=Columns(label="digit"))
+    with pytest.raises(ValueError, match=r"missing does not exist: put the data there, or give an empty folder to"):
+        open_source("fsdd", tmp_path / "missing", columns=Columns(label="digit"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_as_it_is_published_is_the_same(kind: str, folder: Path, tmp_path: Path) -> None:
+    below = "free-spoken-digit-dataset-1.0.9/"
+    archive = tmp_path / f"v1.0.9.{kind}"
+    zipped(folder, archive, below=below) if kind == "zip" else tarred(folder, archive, mode="w:gz", below=below)
+    columns = Columns(label="digit", group="speaker")
+    plain, packed = (open_source("fsdd", path, columns=columns) for path in (folder, archive))
+    assert [(raw.id, raw.label, raw.group) for raw in packed] == [(raw.id, raw.label, raw.group) for raw in plain]
+    assert packed.carried == plain.carried
+    assert packed.read(packed.raws[2]) == plain.read(plain.raws[2])
 
 
 def test_another_label_lists_the_columns(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from likewise.data.archives import ARCHIVE_SUFFIXES, archive_reader, list_archive
-from likewise.data.raw import MAX_BYTES, Content, Member, Raw, Source, Unreadable
+from likewise.data.raw import MAX_BYTES, Content, Member, Raw, Reader, Source, Unreadable
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 OUTSIDE = "a link that leads outside the folder"
@@ -42,6 +42,31 @@ def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str]
     Raises:
         ValueError: `path` does not exist, or is neither a folder nor an archive that can be read.
     """
+    tree = open_tree(path, follow_links=follow_links)
+    return Source(_without(name_samples(tree.members, strip_top=tree.packed), skip), tree.reader)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files below a folder, or in an archive of one.
+
+    Attributes:
+        members: The files, those too that are not read.
+        reader: Reads the content of samples whose path and place are a member's.
+        packed: Whether it is an archive.
+    """
+
+    members: Sequence[Member]
+    reader: Reader
+    packed: bool
+
+
+def open_tree(path: Path, *, follow_links: bool = False) -> Tree:
+    """Return the files of a folder, or of a zip or tar archive, or of the one archive that is all a folder holds.
+
+    Raises:
+        ValueError: `path` does not exist, or is neither a folder nor an archive that can be read.
+    """
     if not path.exists():
         raise ValueError(f"{path} does not exist: put the data there, or give the path of the data")
     root = path.resolve()
@@ -49,9 +74,9 @@ def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str]
         members = list(_list_folder(root, follow_links=follow_links))
         only = _only_archive(members)
         if only is None:
-            return Source(_without(name_samples(members, strip_top=False), skip), FolderReader(root))
+            return Tree(members, FolderReader(root), packed=False)
         root /= only
-    return Source(_without(name_samples(list(list_archive(root)), strip_top=True), skip), archive_reader(root))
+    return Tree(list(list_archive(root)), archive_reader(root), packed=True)
 
 
 def _without(raws: tuple[Raw, ...], skip: Collection[str]) -> tuple[Raw, ...]:
@@ -138,7 +163,7 @@ def name_samples(members: Sequence[Member], *, strip_top: bool) -> tuple[Raw, ..
         below = parts[1:] if parts[:1] == (top,) and len(parts) > 1 else parts
         if parts and not _ignored(parts) and (below is parts or not _ignored(below)):
             raws.append(_sample(member, "/".join(below)))
-    return _unique(raws)
+    return unique(raws)
 
 
 def _common_top(members: Sequence[Member]) -> str | None:
@@ -152,10 +177,10 @@ def _common_top(members: Sequence[Member]) -> str | None:
 
 
 def _sample(member: Member, name: str) -> Raw:
-    bad_name = _name_refusal(member.name)
+    bad_name = name_refusal(member.name)
     if bad_name is not None:
-        readable = _readable(member.name)
-        return Raw(id=readable, label=None, path=readable, refused=bad_name)
+        legible = readable(member.name)
+        return Raw(id=legible, label=None, path=legible, refused=bad_name)
     id_ = unicodedata.normalize("NFC", name)
     label = sys.intern(id_.rpartition("/")[0])
     return Raw(
@@ -168,13 +193,14 @@ def _sample(member: Member, name: str) -> Raw:
     )
 
 
-def _name_refusal(name: str) -> str | None:
+def name_refusal(name: str) -> str | None:
+    """Say why a file is not read because of its name, or None."""
     if _outside(name):
         return "its name leads outside the archive"
-    return "its name is not UTF-8" if _readable(name) != name else None
+    return "its name is not UTF-8" if readable(name) != name else None
 
 
-def _unique(raws: list[Raw]) -> tuple[Raw, ...]:
+def unique(raws: list[Raw]) -> tuple[Raw, ...]:
     """Return the samples sorted by id; of equal ids the last readable one stays, the others are refused as "id (2)"."""
     ordered = sorted(raws, key=lambda raw: (raw.id, raw.refused is None))
     taken = {raw.id for raw in ordered}
@@ -201,10 +227,15 @@ def _ignored(parts: tuple[str, ...]) -> bool:
     return len(parts) == 1 and (parts[0].startswith("README") or parts[0].endswith(".dvc"))
 
 
+def passed_over(name: str) -> bool:
+    """Say whether a file is none of the data by its name: hidden, or junk that systems leave, or a README on top."""
+    return _ignored(_parts(name))
+
+
 def _outside(name: str) -> bool:
     return name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:(/|$)", name) is not None
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
     r"""Return the name with its undecodable bytes written as \xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

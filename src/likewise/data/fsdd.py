@@ -1,15 +1,16 @@
-"""The Free Spoken Digit Dataset: a folder of recordings whose names say digit, speaker and take."""
+"""The Free Spoken Digit Dataset: recordings whose names say digit, speaker and take, in a folder or an archive."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from likewise.data.manifest import from_table
+from likewise.data.folders import open_tree
 from likewise.data.raw import Source
+from likewise.data.spelled import spelled
 from likewise.data.tables import DEFAULT_COLUMNS, Columns
 
-NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)\.wav")
+SPELLING = r"(?P<digit>\d)_(?P<speaker>[^_/]+)_(?P<take>\d+)\.wav"
 
 TEST_TAKES = 5
 """Takes 0 to 4 of each digit and speaker are the official test set."""
@@ -22,27 +23,18 @@ def open_fsdd(path: Path, *, columns: Columns = DEFAULT_COLUMNS) -> Source:
     the official split, as a column `split` with train and test.
 
     Args:
-        path: The folder `recordings`, or the one that holds it.
+        path: The folder `recordings`, or one that holds it, or an archive of either.
         columns: The names of the columns; only the label and the group matter.
 
     Raises:
         ValueError: no such folder, no such recording in it, or another label.
     """
-    import pyarrow as pa
+    inner = path / "recordings"
+    tree = open_tree(inner if inner.is_dir() else path)
+    return spelled(tree, SPELLING, _described, path=path, example="7_jackson_32.wav", columns=columns)
 
-    folder = path / "recordings" if (path / "recordings").is_dir() else path
-    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    found = [match for match in map(NAME.fullmatch, names) if match]
-    if not found:
-        raise ValueError(f"{path} holds no recordings of the form 7_jackson_32.wav: give the folder of the data set")
-    takes = [int(match["take"]) for match in found]
-    table = pa.table(
-        {
-            columns.path: [match[0] for match in found],
-            "digit": [match["digit"] for match in found],
-            "speaker": [match["speaker"] for match in found],
-            "take": takes,
-            "split": ["test" if take < TEST_TAKES else "train" for take in takes],
-        }
-    )
-    return from_table(table, folder, columns=columns, where="the file names")
+
+def _described(match: re.Match[str]) -> dict[str, object]:
+    take = int(match["take"])
+    split = "test" if take < TEST_TAKES else "train"
+    return {"digit": match["digit"], "speaker": match["speaker"], "take": take, "split": split}

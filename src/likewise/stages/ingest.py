@@ -17,8 +17,10 @@ from likewise.data import tables
 from likewise.data.checks import Checked, Finding, check, told
 from likewise.data.ingestion import Ingested, ingest
 from likewise.data.raw import Source
+from likewise.data.remote import local
 from likewise.data.sources import open_source
 from likewise.data.splits import SPELLINGS, assign
+from likewise.stages.fetching import shown_on
 from likewise.stages.ingest_params import Checks, Params, Split
 
 PROGRESS_EVERY = 10_000
@@ -26,8 +28,9 @@ PROGRESS_EVERY = 10_000
 
 def run(params: Params, root: Path) -> None:
     """Write the samples, their media, the quarantine and the summary."""
-    path = root / params.path
-    source = open_source(params.source, path, **options(params))
+    show = shown_on()
+    path = local(params.path, root, checksums=params.checksums, show=show)
+    source = open_source(params.source, path, checksums=params.checksums, show=show, **options(params))
     refuse_missing_column(source, params.split)
     file = read_splits(path / params.split.file) if params.split.file else None
     # A refusal inside leaves no media behind.
@@ -91,7 +94,7 @@ def summed_up(
 
 def options(params: Params) -> dict[str, Any]:
     """Return what the source has to know besides its path."""
-    if params.source in ("manifest", "parquet", "fsdd"):
+    if params.source in ("manifest", "parquet", "fsdd", "speech-commands"):
         columns = {"columns": tables.Columns(**params.columns.model_dump())}
         return columns if params.source != "manifest" else {"table": params.table, **columns}
     # The table of splits may lie among the samples, and is none.

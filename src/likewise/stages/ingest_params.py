@@ -8,10 +8,26 @@ from pydantic import Field, model_validator
 
 from likewise.config import Block
 from likewise.data.checks import Mode
+from likewise.data.downloads import CHECKSUM
 from likewise.data.fingerprints import MOST_BITS
 from likewise.data.kinds import Preprocessing, build
+from likewise.data.remote import check_url, is_remote
 from likewise.data.sounds import MAX_OVERLAP
 from likewise.data.texts import MIN_LENGTH
+
+HELD = {
+    "digits": "image",
+    "idx": "image",
+    "omniglot": "image",
+    "omniglot-small1": "image",
+    "omniglot-small2": "image",
+    "mnist": "image",
+    "fashion-mnist": "image",
+    "orl-faces": "image",
+    "fsdd": "audio",
+    "speech-commands": "audio",
+}
+"""The kind of samples that a source holds, where it holds no other."""
 
 
 class Columns(Block):
@@ -108,8 +124,23 @@ class Text(Block):
 class Params(Block):
     """The `ingest` block of params.yaml."""
 
-    source: Literal["digits", "folder", "idx", "manifest", "parquet", "fsdd"]
+    source: Literal[
+        "digits",
+        "folder",
+        "idx",
+        "manifest",
+        "parquet",
+        "omniglot",
+        "omniglot-small1",
+        "omniglot-small2",
+        "mnist",
+        "fashion-mnist",
+        "orl-faces",
+        "fsdd",
+        "speech-commands",
+    ]
     path: str = Field(min_length=1)
+    checksums: dict[str, str]
     table: str | None
     columns: Columns
     kind: Literal["image", "audio", "sequence", "text"]
@@ -126,7 +157,12 @@ class Params(Block):
     def _fits(self) -> Params:
         if self.table is not None and self.source != "manifest":
             raise ValueError(f"table: {self.table} is of source: manifest only, not of {self.source}")
-        held = {"digits": "image", "idx": "image", "fsdd": "audio"}.get(self.source, self.kind)
+        if is_remote(self.path):
+            check_url(self.path)
+        for name, checksum in self.checksums.items():
+            if not CHECKSUM.fullmatch(checksum):
+                raise ValueError(f"checksums: {name}: {checksum!r} is none: write md5: or sha256: and the hex digits")
+        held = HELD.get(self.source, self.kind)
         if held != self.kind:
             raise ValueError(f"source {self.source} holds samples of kind {held}: kind {self.kind} does not go with it")
         for kind in ("image", "audio", "sequence", "text"):
