@@ -75,37 +75,6 @@ def test_vectors_of_nought_are_alike_to_their_own_kind_alone() -> None:
     )
 
 
-@pytest.mark.parametrize("distance", ["cosine", "euclidean", "squared_euclidean"])
-@pytest.mark.parametrize("offset", [0.0, 30.0])
-def test_candidates_hold_the_best_and_all_that_tie_with_them(distance: str, offset: float) -> None:
-    points = embeddings(900, dimensions=8) + offset
-    points[450:460] = points[0]
-    scores = Scores.build(points, points, distance)
-    rows = np.arange(0, 900, 7)
-    found = scores.candidates(rows, depth=5, leave_out=rows)
-    assert found is not None
-    places, columns = found
-    assert (np.diff(places) >= 0).all()
-    for place, row in enumerate(rows):
-        exact = scores.block(slice(row, row + 1), slice(0, 900))[0]
-        exact[row] = -np.inf
-        needed = np.flatnonzero(exact >= np.sort(exact)[-5])
-        mine = columns[places == place]
-        assert set(needed.tolist()) <= set(mine.tolist())
-        assert row not in mine
-        assert mine.size < 450
-
-
-def test_no_candidates_where_they_would_spare_nothing() -> None:
-    rows = np.arange(10)
-    same = torch.ones(2000, 4)
-    assert Scores.build(same, same, "euclidean").candidates(rows, depth=3, leave_out=rows) is None
-    apart = embeddings(2000)
-    assert Scores.build(apart, apart, "cosine").candidates(rows, depth=500, leave_out=rows) is None
-    assert Scores.build(apart, apart, "manhattan").candidates(rows, depth=3, leave_out=rows) is None
-    assert Scores.build(apart, apart, "cosine").candidates(rows, depth=3, leave_out=None) is not None
-
-
 def test_embeddings_whose_distances_overflow_are_refused() -> None:
     large = torch.full((2, 1), 1e20)
     with pytest.raises(ValueError, match=r"as long as 1e\+20 are too large"):

@@ -7,7 +7,6 @@ in double precision and rounded to single, so pairs that are equally far apart t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,8 +23,6 @@ Sides = tuple[Tensor, Tensor]
 NO_DIRECTION = 1e-12
 # Squared distances below this share of |x|^2 + |y|^2 are what rounding leaves of nought.
 ROUNDING = 16 * torch.finfo(torch.float64).eps
-# Columns of which one best is kept in a coarse search.
-GROUP = 32
 
 
 @dataclass(frozen=True)
@@ -64,19 +61,6 @@ class Scores:
         lift = LIFTS.get(distance)
         return cls(sides, distance, squares, None if lift is None else (lift(sides[0])[0], lift(sides[1])[1]))
 
-    @cached_property
-    def coarse(self) -> tuple[Tensor, Tensor, Singles] | None:
-        """The lifted sides in single precision, and for each row how far a product of them may be off.
-
-        Higham, "Accuracy and stability of numerical algorithms", section 3.1.
-        """
-        if self.lifted is None:
-            return None
-        left, right = self.lifted
-        lengths = [torch.linalg.vector_norm(side, dim=1) for side in self.lifted]
-        bound = torch.finfo(torch.float32).eps * (left.shape[1] + 4) * lengths[0] * lengths[1].max()
-        return left.float(), right.float(), np.asarray(bound.float())
-
     def block(self, rows: slice | Indices, columns: slice) -> Singles:
         """Return the scores of some rows against some columns, as a matrix."""
         if self.lifted is None:
@@ -106,33 +90,6 @@ class Scores:
         product = torch.from_numpy(np.matmul(np.asarray(left), np.asarray(right).transpose(0, 2, 1)))
         squares = [side.view(count, -1) for side in self.squares]
         return self._finished(product, squares[0][:, :, None], squares[1][:, None])
-
-    def candidates(self, rows: Indices, *, depth: int, leave_out: Indices | None) -> tuple[Indices, Indices] | None:
-        """Return places in `rows`, rising, and columns among which each row's `depth` best are, ties and all.
-
-        Found by a product in single precision, whose error is bounded: the best by it, and all that lie within
-        twice the bound of them. None where that would not spare work: no product, a great depth, or too much that
-        is nearly equally far.
-
-        Args:
-            rows: which rows.
-            depth: how many of the best.
-            leave_out: for each of `rows` the column that does not count.
-        """
-        groups = self.squares[1].numel() // GROUP
-        if self.coarse is None or groups < 2 * depth:
-            return None
-        left, right, bound = self.coarse
-        product = np.asarray(torch.mm(left[rows], right.T))
-        if leave_out is not None:
-            product[np.arange(rows.size), leave_out] = -np.inf
-        # The best of each group are found fast, and the depth-th best of those is no better than that of all.
-        best = product[:, : groups * GROUP].reshape(rows.size, GROUP, groups).max(axis=1)
-        least = np.partition(best, groups - depth, axis=1)[:, groups - depth] - 2 * bound[rows]
-        kept = np.flatnonzero(product >= least[:, None])
-        if kept.size > rows.size * GROUP * depth:
-            return None
-        return np.divmod(kept, product.shape[1])
 
     def _finished(self, product: Tensor, left: Tensor, right: Tensor) -> Singles:
         """Return the scores of negative distances, rounded as a distance first, as everywhere else.

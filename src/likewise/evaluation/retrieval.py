@@ -10,6 +10,7 @@ from torch import Tensor
 
 from likewise.evaluation.blocks import Indices, Scores, Singles
 from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
+from likewise.evaluation.neighbours import Coarse, Found
 
 # Scores in one block of the probe-by-gallery matrix.
 BLOCK = 2**23
@@ -129,10 +130,23 @@ class _Search:
     def blocks(self, asked: Indices, depth: int) -> Iterator[tuple[Indices, Flags]]:
         """Yield rows of the probes, and whether each of their `depth` nearest, nearest first, is of their class."""
         step = max(1, BLOCK // self.gallery_codes.size)
-        for start in range(0, asked.size, step):
-            rows = asked[start : start + step]
-            found = self.scores.candidates(rows, depth=depth, leave_out=rows if self.itself else None)
+        blocks = [asked[start : start + step] for start in range(0, asked.size, step)]
+        for rows, found in zip(blocks, self._candidates(blocks, depth), strict=True):
             yield rows, self._among_all(rows, depth) if found is None else self._among(rows, *found, depth)
+
+    def _candidates(self, blocks: Sequence[Indices], depth: int) -> Iterator[Found | None]:
+        """Yield for each block where in it, and in the gallery, the nearest are to be found; None: anywhere."""
+        coarse = Coarse.of(self.scores)
+        if coarse is None:
+            yield from [None] * len(blocks)
+            return
+        everyone = coarse.of_all(depth=depth) if self.itself else None
+        if everyone is not None:
+            yield from (_of(rows, *everyone) for rows in blocks)
+            return
+        space = torch.empty(blocks[0].size, self.gallery_codes.size)
+        for rows in blocks:
+            yield coarse.of_rows(rows, depth=depth, leave_out=rows if self.itself else None, space=space)
 
     def _among(self, rows: Indices, places: Indices, columns: Indices, depth: int) -> Flags:
         """Return the flags of candidates listed row by row."""
@@ -151,6 +165,14 @@ class _Search:
         if self.itself:
             keys[torch.arange(rows.size), rows] = -torch.inf
         return np.take_along_axis(alike, keys.topk(depth, dim=1).indices.numpy(), axis=1)
+
+
+def _of(rows: Indices, everyone: Indices, columns: Indices) -> Found:
+    """Return those of the pairs, sorted by row, that belong to some rows, with the row's place among these."""
+    first, last = np.searchsorted(everyone, (rows[0], rows[-1] + 1))
+    places = np.searchsorted(rows, everyone[first:last])
+    asked = rows[np.minimum(places, rows.size - 1)] == everyone[first:last]
+    return places[asked], columns[first:last][asked]
 
 
 def _keys(scores: Singles, alike: Flags) -> NDArray[np.float64]:
