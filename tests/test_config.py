@@ -45,6 +45,11 @@ def test_every_key_is_commented(file: str) -> None:
     assert not [line for line in keys if "#" not in line]
 
 
+def test_the_digits_recipe_is_the_default() -> None:
+    recipe = (ROOT / "recipes/digits.yaml").read_text(encoding="utf-8")
+    assert recipe.partition("\ningest:")[2] == DEFAULT.partition("\ningest:")[2]
+
+
 MISTAKES = {
     "unknown key": (
         ("  loss: triplet", "  los: triplet"),
