@@ -26,12 +26,14 @@ class Goal:
         time: at most so many times the peer's time.
         memory: at most so many times the peer's memory.
         megabytes: at most so much memory.
+        seconds: at most so long, by the median.
     """
 
     speed: float | None = None
     time: float | None = None
     memory: float | None = None
     megabytes: float | None = None
+    seconds: float | None = None
 
 
 PML = "pytorch-metric-learning"
@@ -67,6 +69,9 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
     },
     "retrieval": {
         ("retrieval metrics, exact, 50,000 samples", "faiss exact index, search only"): Goal(speed=1, megabytes=800),
+    },
+    "oneshot": {
+        ("10,000 20-way 1-shot episodes", "NumPy, an episode at a time"): Goal(seconds=5),
     },
     "distances": {},
 }
@@ -154,6 +159,7 @@ def asked_for(goal: Goal) -> str:
         (goal.time, "at most {:g} times its time"),
         (goal.memory, "at most {:g} of its memory"),
         (goal.megabytes, "at most {:g} MB"),
+        (goal.seconds, "at most {:g} s"),
     ]
     said = ", ".join(text.format(value) for value, text in parts if value is not None)
     return said.replace("at least 1 times as fast", "at least as fast")
@@ -174,6 +180,7 @@ def needed(goal: Goal) -> set[str]:
     """Return the figures of a line that a goal is about."""
     about = {
         "ratio": (goal.speed, goal.time),
+        "ours": (goal.seconds,),
         "ours_bytes": (goal.memory, goal.megabytes),
         "peer_bytes": (goal.memory,),
     }
@@ -187,6 +194,7 @@ def reached(line: Line, goal: Goal) -> bool:
         goal.time is None or line["ratio"] * goal.time >= 1,
         goal.memory is None or line["ours_bytes"] <= goal.memory * line["peer_bytes"],
         goal.megabytes is None or line["ours_bytes"] <= goal.megabytes * 1e6,
+        goal.seconds is None or line["ours"]["median_s"] <= goal.seconds,
     ]
     return all(tests)
 

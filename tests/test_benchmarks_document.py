@@ -57,6 +57,8 @@ def measured(ratio: float, ours: int, peer: int) -> dict[str, Any]:
         (Goal(memory=0.1), measured(1.0, 11, 100), False),
         (Goal(megabytes=1), measured(1.0, 10**6, 1), True),
         (Goal(megabytes=1), measured(1.0, 10**6 + 1, 1), False),
+        (Goal(seconds=2), measured(1.0, 1, 1), True),
+        (Goal(seconds=1.9), measured(1.0, 1, 1), False),
         (Goal(speed=2, memory=0.1), measured(3.0, 50, 100), False),
     ],
 )
