@@ -37,6 +37,15 @@ def test_a_label_conflict_takes_all_out() -> None:
     }
 
 
+def test_a_forgery_that_is_also_genuine_is_a_conflict_and_one_that_comes_twice_a_duplicate() -> None:
+    samples = [Raw("1", "a", ""), Raw("2", None, "", forges="a"), Raw("3", None, "", forges="a")]
+    assert duplicates(samples, ["x", "x", "y"]) == {
+        0: "label conflict with 2 (a forgery of class a)",
+        1: "label conflict with 1 (class a)",
+    }
+    assert duplicates(samples, ["x", "y", "y"]) == {2: "duplicate of 2"}
+
+
 def test_what_could_not_be_read_is_compared_with_nothing() -> None:
     assert duplicates(raws("a", "a"), [None, None]) == {}
 
@@ -68,6 +77,19 @@ def test_smaller_classes_are_left_out_unless_refused() -> None:
         ValueError, match=r"^none of the 9 samples found can be used: all 4 classes have fewer than 4 usable samples"
     ):
         small_classes(samples, reasons, least=4, refuse=False)
+
+
+def test_forgeries_count_for_none_and_go_with_their_class() -> None:
+    samples = [*raws("a", "a", "b"), *(Raw(f"f{name}", None, "", forges=name) for name in "abc")]
+    assert small_classes(samples, [None] * 6, refuse=False) == dict.fromkeys(
+        [2, 4], "class too small: 1 usable, 2 needed"
+    ) | {5: "class too small: 0 usable, 2 needed"}
+    with pytest.raises(
+        ValueError, match=r"^2 of 3 classes have fewer than 2 usable samples: b \(1 of 1\), c \(0 of 0\)"
+    ):
+        small_classes(samples, [None] * 6)
+    with pytest.raises(ValueError, match=r"^none of the 3 samples found can be used"):
+        small_classes(samples[2:5], [None] * 3, refuse=False)
 
 
 def test_small_classes_are_named_with_what_was_found_and_rejected() -> None:

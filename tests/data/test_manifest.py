@@ -163,6 +163,42 @@ def test_a_file_named_again_is_a_duplicate_and_under_two_classes_a_conflict(tmp_
     assert {raw.id: raw.label for raw in source}["c.png"] == "x"
 
 
+def test_a_forgery_imitates_its_label_and_has_no_class(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png", "d.png", "e.png"):
+        put(tmp_path / name, PNG)
+    source = listed(
+        tmp_path,
+        "a.png,Ann,north,0",
+        "b.png,Ann,,1",
+        "c.png,Ann,,",
+        "d.png,Ann,,yes",
+        "e.png,,,1",
+        "c.png,Ann,,true",
+        "b.png,Ann,south,True",
+        header="path,label,group,forged",
+    )
+    assert [(raw.id, raw.label, raw.forges, raw.group) for raw in source] == [
+        ("a.png", "Ann", None, "north"),
+        ("b.png", None, "Ann", None),
+        ("b.png (row 7)", None, "Ann", "south"),
+        ("c.png", "Ann", None, None),
+        ("c.png (row 6)", None, "Ann", None),
+        ("d.png", "Ann", None, None),
+        ("e.png", None, None, None),
+    ]
+    assert refused(source) == {
+        "a.png": None,
+        "b.png": None,
+        "b.png (row 7)": "duplicate of b.png",
+        "c.png": "label conflict with row 6 (a forgery of class Ann) (row 3)",
+        "c.png (row 6)": "label conflict with row 3 (class Ann) (row 6)",
+        "d.png": "forged is 'yes', neither 0 nor 1 (row 4)",
+        "e.png": "no label (row 5)",
+    }
+    assert source.carried is not None
+    assert source.carried.column_names == []
+
+
 def test_ids_and_classes_are_in_unicodes_composed_form(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "\u00e9")
     put(tmp_path / f"{decomposed}.png", PNG)

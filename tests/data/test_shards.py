@@ -98,6 +98,18 @@ def test_plain_bytes_and_labels_in_words(tmp_path: Path, kind: pa.DataType) -> N
     assert source.carried.to_pydict() == {"n": [1, 2]}
 
 
+def test_a_forgery_imitates_its_label_and_takes_the_group_of_its_class(tmp_path: Path) -> None:
+    table = hub(0, 6, forged=[False, False, False, True, True, None], group=["n", "s", "s", None, "s", "w"])
+    source = open_parquet(saved(table, tmp_path / "a.parquet"))
+    assert [(raw.label, raw.forges, raw.group) for raw in source] == [
+        *(("0", None, "n"), ("1", None, "s"), ("2", None, "s")),
+        *((None, "0", "n"), (None, "1", "s"), ("2", None, "w")),
+    ]
+    assert {raw.refused for raw in source} == {None}
+    assert source.carried is not None
+    assert source.carried.column_names == ["image.path"]
+
+
 def test_labels_are_named_where_the_file_names_them(tmp_path: Path) -> None:
     features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
     described = json.dumps({"info": {"features": features}})

@@ -215,6 +215,49 @@ def test_by_group_no_group_is_on_both_sides() -> None:
     assert (result.groupby(samples["class"]).nunique() > 1).any()
 
 
+def forged(samples: pd.DataFrame) -> pd.DataFrame:
+    """Every fourth sample of the frame as a forgery of its class."""
+    fake = pd.Series([number % 4 == 3 for number in range(len(samples))])
+    return samples.assign(**{"class": samples["class"].mask(fake), "forges": samples["class"].where(fake)})
+
+
+def test_by_class_a_forgery_goes_with_the_class_that_it_imitates() -> None:
+    samples = many()
+    expected = assign(samples, by="class", val=0.2, test=0.2)
+    pd.testing.assert_series_equal(assign(forged(samples), by="class", val=0.2, test=0.2), expected)
+    split = expected.where(expected.index != 3, "val" if expected[3] != "val" else "test")
+    with pytest.raises(ValueError, match="1 values of class are in two splits"):
+        refuse_leaks(forged(samples), split, by="class")
+
+
+def test_by_group_a_forgery_is_of_a_group_of_its_class() -> None:
+    samples = many().assign(group=[f"writer {number // 8}" for number in range(240)])
+    result = assign(forged(samples), by="group", val=0.2, test=0.2)
+    pd.testing.assert_series_equal(result, assign(samples, by="group", val=0.2, test=0.2))
+    with pytest.raises(
+        ValueError, match=r"1 forgeries are of a group .* such as c000/00003 \(group elsewhere, class c000"
+    ):
+        assign(
+            forged(samples.assign(group=samples["group"].where(samples.index != 3, "elsewhere"))),
+            by="group",
+            val=0.2,
+            test=0.2,
+        )
+
+
+def test_forgeries_are_no_samples_of_a_split_too_small() -> None:
+    samples = many(classes=40, each=2)
+    assign(samples, by="class", val=0.2, test=0.2)
+    fake = samples.assign(
+        **{
+            "class": samples["class"].mask(samples.index % 2 == 1),
+            "forges": samples["class"].where(samples.index % 2 == 1),
+        }
+    )
+    with pytest.raises(ValueError, match="train and val and test too small"):
+        assign(fake, by="class", val=0.2, test=0.2)
+
+
 def test_by_group_every_sample_needs_one() -> None:
     samples = many()
     samples.loc[[3, 8], "group"] = None

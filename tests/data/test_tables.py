@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.data import tables
-from likewise.data.tables import find_table, groups, read_table, texts, without
+from likewise.data.tables import find_table, flags, forgeries, groups, read_table, texts, without
 from tests.data.pictures import put
 
 ROWS = {"path": ["a.png", "b;1,2|.png"], "label": ["007", "x y"], "note": ['say "ja"\nor no', None]}
@@ -168,6 +168,47 @@ def test_groups_are_none_unless_there_or_asked_for() -> None:
     assert groups(without(table, ["group"]), "group", where="m") == [None]
     with pytest.raises(ValueError, match=r"m has no column 'writter' \(ingest\.columns\.group\); its columns: writer"):
         groups(table, "writter", where="m")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["0", "TRUE", "", "1.0", " false "]),
+        pa.array([0, 1, None, 1, 0], pa.int8()),
+        pa.array([False, True, None, True, False]),
+        pa.array([0.0, 1.0, None, 1.0, 0.0]),
+    ],
+)
+def test_yes_and_no_are_read_of_whatever_type(column: pa.Array) -> None:
+    table = pa.table({"same": column})
+    assert [said for said, _ in flags(table, "same", key="k", where="m")] == [False, True, None, True, False]
+    assert {wrong for _, wrong in flags(table, "same", key="k", where="m")} == {None}
+
+
+def test_what_is_neither_yes_nor_no_is_said() -> None:
+    table = pa.table({"forged": ["1", "maybe", "2", None], "w": pa.array([0.5, 1, 0, float("nan")])})
+    assert forgeries(table, "forged", where="m") == [
+        (True, None),
+        (None, "forged is 'maybe', neither 0 nor 1"),
+        (None, "forged is '2', neither 0 nor 1"),
+        (None, None),
+    ]
+    assert [wrong for _, wrong in flags(table, "w", key="k", where="m")] == [
+        "w is '0.5', neither 0 nor 1",
+        None,
+        None,
+        "w is 'nan', neither 0 nor 1",
+    ]
+    with pytest.raises(ValueError, match=r"the column 'x' \(k\) holds list"):
+        flags(pa.table({"x": [[1]]}), "x", key="k", where="m")
+
+
+def test_nothing_is_forged_unless_a_column_says_so() -> None:
+    table = pa.table({"fake": [1]})
+    assert forgeries(table, "forged", where="m") == [(False, None)]
+    assert forgeries(table, "fake", where="m") == [(True, None)]
+    with pytest.raises(ValueError, match=r"m has no column 'forget' \(ingest\.columns\.forged\); its columns: fake"):
+        forgeries(table, "forget", where="m")
 
 
 def test_what_is_without_a_column_lacks_only_it() -> None:

@@ -36,7 +36,7 @@ CHECKS = {
     "near_duplicates": "warn",
     "constant": "warn",
 }
-COLUMNS = {"path": "path", "image": "image", "label": "label", "group": "group"}
+COLUMNS = {"path": "path", "image": "image", "label": "label", "group": "group", "forged": "forged"}
 
 
 @pytest.fixture
@@ -172,6 +172,41 @@ def test_groups_that_are_held_out_are_the_test_part(project: Path) -> None:
         block(project, split={"hold_out": [group], "fold": 1})
     with pytest.raises(ValueError, match=r"hold_out names the test groups itself: by: column does not go with it"):
         block(project, split={"hold_out": [group], "by": "column"})
+
+
+@pytest.mark.parametrize("by", ["class", "group", "sample"])
+def test_forgeries_have_no_class_and_stay_with_the_one_they_imitate(
+    by: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"k{number}" for number in range(10)]
+    class_folders(project / "raw", classes=names, each=6)
+    table = pd.DataFrame([(f"{name}/{n:03}.png", name, int(n > 3)) for name in names for n in range(6)])
+    table.columns = ["path", "label", "forged"]
+    table = table.assign(group=table["label"].where(table["forged"] == 0))
+    table.to_csv(project / "raw/table.csv", index=False)
+    put(project / "raw/k3/004.png", (project / "raw/k5/001.png").read_bytes())
+    ingest.run(block(project, source="manifest", split={"by": by, "val": 0.3, "test": 0.3}), project)
+    samples, quarantine = artifacts.SAMPLES.read(project), artifacts.QUARANTINE.read(project)
+    merged = samples.merge(table, left_on="id", right_on="path", suffixes=("", "_given"))
+    fake = merged["forged"] == 1
+    assert (merged["class"][~fake] == merged["label"][~fake]).all()
+    assert (merged["forges"][fake] == merged["label"][fake]).all()
+    assert merged["class"][fake].isna().all()
+    assert merged["forges"][~fake].isna().all()
+    assert (merged["group"] == merged["label"]).all()
+    if by != "sample":
+        assert (merged.groupby("label")["split"].nunique() == 1).all()
+    assert dict(zip(quarantine["id"], quarantine["reason"], strict=True)) == {
+        "k3/004.png": "label conflict with k5/001.png (class k5)",
+        "k5/001.png": "label conflict with k3/004.png (a forgery of class k3)",
+    }
+    assert quarantine["class"].tolist() == ["k3", "k5"]
+    assert set(artifacts.CLASSES.read(project)["id"]) <= set(merged["id"][~fake])
+    counts = artifacts.SUMMARY.read(project)["splits"]
+    assert sum(part["forgeries"] for part in counts.values()) == fake.sum() == 19
+    held = counts["val"]
+    said = f"ingest: val: {held['samples']} samples of {held['classes']} classes, {held['forgeries']} of them forgeries"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_a_manifest_without_what_the_split_asks_for_is_refused(project: Path) -> None:

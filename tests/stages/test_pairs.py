@@ -2,11 +2,56 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from likewise import artifacts
 from likewise.stages import pairs
 from tests.small import make, params
+
+
+@st.composite
+def forged_samples(draw: st.DrawFn) -> pd.DataFrame:
+    """Samples of all splits in any order: two to four classes of two or three samples, some with forgeries."""
+    rows = [
+        (split, f"k{number}" if not forged else None, f"k{number}" if forged else None)
+        for split in artifacts.SPLITS
+        for number in range(draw(st.integers(2, 4)))
+        for forged, count in ((False, draw(st.integers(2, 3))), (True, draw(st.integers(0, 3))))
+        for _ in range(count)
+    ]
+    frame = pd.DataFrame(draw(st.permutations(rows)), columns=["split", "class", "forges"])
+    return frame.assign(id=[f"{number:03}" for number in range(len(frame))])
+
+
+@given(forged_samples(), st.integers(2, 8), st.floats(0.01, 0.99), st.floats(0, 1), st.integers(0, 9))
+@settings(deadline=None, max_examples=40)
+def test_no_genuine_pair_holds_a_forgery_whatever_the_split_and_the_shares(
+    samples: pd.DataFrame, count: int, genuine_share: float, skilled_share: float, seed: int
+) -> None:
+    asked = pairs.Params(
+        train=count, val=count, test=count, genuine_share=genuine_share, skilled_share=skilled_share, seed=seed
+    )
+    known = samples.set_index("id")
+    for split in artifacts.SPLITS:
+        members = samples[samples["split"] == split]
+        try:
+            frame = pairs.draw(members, split, asked)
+        except ValueError as error:
+            assert str(error).startswith(f"pairs.{split}: ")  # noqa: PT017 - a draw may ask for more than there is
+            continue
+        left, right = (known.loc[frame[side]].reset_index() for side in ("left", "right"))
+        forged = right["forges"].notna()
+        assert left["forges"].isna().all()
+        assert not (frame["same"] == 1)[forged].any()
+        assert (left["class"] == right["forges"])[forged].all()
+        assert ((left["class"] == right["class"]) == (frame["same"] == 1)).all()
+        assert {*left["split"], *right["split"]} == {split}
+        impostors = int((frame["same"] == 0).sum())
+        some = members["forges"].notna().any()
+        assert forged.sum() == (int(impostors * skilled_share + 0.5) if some else 0)
 
 
 @pytest.fixture
@@ -28,6 +73,29 @@ def test_pairs_are_balanced_true_and_of_their_split(project: Path, capsys: pytes
         assert len(either_way) == count
         assert all(len(pair) == 2 for pair in either_way)
     assert capsys.readouterr().out.splitlines()[1] == "pairs: val: 60 pairs, 18 of them genuine"
+
+
+def with_forgeries(root: Path, *, each: int) -> pd.DataFrame:
+    """Make the last samples of each class and split forgeries of it."""
+    samples = artifacts.SAMPLES.read(root)
+    late = samples.groupby(["split", "class"]).cumcount(ascending=False) < each
+    fake = late & samples["class"].notna()
+    samples = samples.assign(**{"class": samples["class"].mask(fake), "forges": samples["class"].where(fake)})
+    artifacts.SAMPLES.write(samples, root)
+    return samples.set_index("id")
+
+
+def test_a_share_of_the_impostors_is_skilled(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = with_forgeries(project, each=1)
+    pairs.run(params(project, "pairs", train=60, val=20, test=60, skilled_share=0.4), project)
+    for split, skilled in (("train", 12), ("val", 4), ("test", 12)):
+        frame = artifacts.PAIRS[split].read(project)
+        forged = samples["forges"][frame["right"]].notna().to_numpy()
+        assert forged.sum() == skilled
+        assert (frame["same"][forged] == 0).all()
+    assert capsys.readouterr().out.splitlines()[1] == "pairs: val: 20 pairs, 10 of them genuine, 4 with a forgery"
+    with pytest.raises(ValueError, match=r"^pairs\.val: 24 pairs of a sample and a forgery .* there are 17: "):
+        pairs.run(params(project, "pairs", train=30, val=30, genuine_share=0.2, skilled_share=1.0), project)
 
 
 def test_the_order_of_the_samples_does_not_matter_and_the_seed_does(project: Path) -> None:

@@ -39,6 +39,38 @@ def test_triplets_are_true_distinct_and_of_train(project: Path, capsys: pytest.C
     assert capsys.readouterr().out == f"triplets: 2,000 of {ALL:,} triplets\n"
 
 
+@pytest.mark.parametrize("strategy", [{}, {"strategy": "hard", "reference": "pca", "nearest": 4}])
+def test_a_share_of_the_negatives_forges_the_class_of_the_anchor(
+    strategy: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = artifacts.SAMPLES.read(project)
+    fake = samples["class"].notna() & (samples.groupby(["split", "class"]).cumcount() < 2)
+    samples = samples.assign(**{"class": samples["class"].mask(fake), "forges": samples["class"].where(fake)})
+    artifacts.SAMPLES.write(samples, project)
+    triplets.run(params(project, "triplets", count=200, skilled_share=0.3, **strategy), project)
+    frame, known = artifacts.TRIPLETS.read(project), samples.set_index("id")
+    anchor, positive, negative = (known.loc[frame[name]].reset_index() for name in frame.columns)
+    forged = negative["forges"].notna()
+    assert forged.sum() == 60
+    assert (anchor["class"] == positive["class"]).all()
+    assert (negative["forges"] == anchor["class"])[forged].all()
+    assert (negative["class"] != anchor["class"]).all()
+    assert len(frame.drop_duplicates()) == 200
+    assert {*anchor["split"], *negative["split"]} == {"train"}
+    every = CLASSES * (EACH["train"] - 2) * (EACH["train"] - 3) * 2
+    assert f"; 60 with a forgery of {every:,}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=rf"^triplets\.skilled_share: 400 triplets .* there are {every}: lower it"):
+        triplets.run(params(project, "triplets", count=400, skilled_share=1.0, **strategy), project)
+
+
+def test_without_classes_there_are_no_triplets(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = artifacts.SAMPLES.read(project)
+    artifacts.SAMPLES.write(samples.assign(**{"class": None}), project)
+    triplets.run(params(project, "triplets"), project)
+    assert len(artifacts.TRIPLETS.read(project)) == 0
+    assert capsys.readouterr().out == "triplets: 0 of none: no sample has a class\n"
+
+
 def test_the_order_of_the_samples_does_not_matter_and_the_seed_does(project: Path) -> None:
     def drawn(seed: int) -> bytes:
         triplets.run(params(project, "triplets", seed=seed), project)

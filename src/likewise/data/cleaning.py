@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from likewise.data.forgeries import claim, imitated
 from likewise.data.raw import Raw
 
 NAMED = 5
@@ -13,8 +14,8 @@ DUPLICATE, CONFLICT, SMALL = "duplicate of ", "label conflict with ", "class too
 def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, str]:
     """Return, for each sample to take out by its place in `raws`, the reason.
 
-    Samples of one hash and one class are exact duplicates: the first stays. Samples of one hash and several classes
-    contradict each other: all go. None stands for a sample that is out already.
+    Samples of one hash and one class are exact duplicates: the first stays. Samples of one hash and several classes, or
+    forged and not, contradict each other: all go. None stands for a sample that is out already.
     """
     by_hash: defaultdict[str, list[int]] = defaultdict(list)
     for index, content in enumerate(hashes):
@@ -22,7 +23,7 @@ def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, s
             by_hash[content].append(index)
     reasons: dict[int, str] = {}
     for same in by_hash.values():
-        if len({raws[index].label for index in same}) > 1:
+        if len({claim(raws[index]) for index in same}) > 1:
             reasons.update({index: _conflict(raws, index, same) for index in same})
         else:
             reasons.update(dict.fromkeys(same[1:], f"{DUPLICATE}{raws[same[0]].id}"))
@@ -30,14 +31,16 @@ def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, s
 
 
 def _conflict(raws: Sequence[Raw], index: int, same: list[int]) -> str:
-    other = next(raws[peer] for peer in same if raws[peer].label != raws[index].label)
-    return f"{CONFLICT}{other.id} (class {other.label})"
+    other = next(raws[peer] for peer in same if claim(raws[peer]) != claim(raws[index]))
+    return f"{CONFLICT}{other.id} ({claim(other)})"
 
 
 def small_classes(
     raws: Sequence[Raw], reasons: Sequence[str | None], *, least: int = 2, refuse: bool = True
 ) -> dict[int, str]:
     """Return, for each usable sample of a class with fewer than `least` of them by its place in `raws`, the reason.
+
+    So are the forgeries of such a class; they count for none.
 
     Args:
         raws: All samples that were found.
@@ -48,8 +51,11 @@ def small_classes(
     Raises:
         ValueError: no usable sample is left, or there are such classes; names up to five and what was rejected.
     """
-    usable = Counter(raw.label for raw, reason in zip(raws, reasons, strict=True) if reason is None)
-    found = Counter(raw.label for raw in raws if raw.label is not None)
+    usable = Counter(
+        raw.label for raw, reason in zip(raws, reasons, strict=True) if reason is None and raw.forges is None
+    )
+    found = Counter({raw.forges: 0 for raw in raws if raw.forges is not None})
+    found.update(raw.label for raw in raws if raw.label is not None)
     small = sorted(label for label in found if usable[label] < least)
     if small and refuse and usable:
         raise ValueError(_small(small, usable, found, least) + _aside(raws, reasons))
@@ -57,9 +63,9 @@ def small_classes(
         raise ValueError(f"none of the {len(raws)} samples found can be used: {_why(raws, reasons, small, least)}")
     few = {label: f"{SMALL}{usable[label]} usable, {least} needed" for label in small}
     return {
-        index: few[raw.label]
-        for index, (raw, reason) in enumerate(zip(raws, reasons, strict=True))
-        if reason is None and raw.label in few
+        index: few[label]
+        for index, (label, reason) in enumerate(zip(map(imitated, raws), reasons, strict=True))
+        if reason is None and label in few
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from likewise.data.cleaning import duplicates, small_classes
 from likewise.data.decoding import decode_all
+from likewise.data.forgeries import imitated
 from likewise.data.kinds import Preprocessing
 from likewise.data.media import MediaWriter
 from likewise.data.raw import Source
@@ -29,7 +30,7 @@ class Ingested:
         samples: id, class, group, path, hash, forges: text, sorted by id, a row a file.
         offsets: where each sample begins in the media, and where the last one ends: int64 (samples + 1). A sample is
             one row of it, or several, such as the windows of a long sound.
-        quarantine: id, class, path, reason: text, sorted by id.
+        quarantine: id, class (of a forgery that it imitates), path, reason: text, sorted by id.
         found: How many files the source had: those kept and those in quarantine.
 
     Both frames end with the columns that the source carries along, named `carried.*`, of the types they have there.
@@ -114,7 +115,7 @@ def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
     return _frame(
         {
             "id": [raw.id for raw in raws],
-            "class": [raw.label for raw in raws],
+            "class": [imitated(raw) for raw in raws],
             "path": [raw.path for raw in raws],
             "reason": [reasons[index] for index in rejected],
         },

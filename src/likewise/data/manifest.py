@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING
 
 from likewise.data.cleaning import CONFLICT, DUPLICATE
 from likewise.data.folders import OUTSIDE, FolderReader, link_refusal
+from likewise.data.forgeries import claim, with_groups
 from likewise.data.raw import Raw, Source
-from likewise.data.tables import DEFAULT_COLUMNS, Columns, find_table, groups, read_table, texts, without
+from likewise.data.tables import (
+    DEFAULT_COLUMNS,
+    Columns,
+    Flag,
+    find_table,
+    forgeries,
+    groups,
+    read_table,
+    texts,
+    without,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +38,13 @@ def open_manifest(path: Path, *, table: str | None = None, columns: Columns = DE
     """Return the samples that a CSV or Parquet table in the folder `path` names.
 
     Paths are relative to the folder of the table and must stay in `path`, also where they lead through links. A
-    sample's id is its path below `path`, in Unicode's NFC form. All columns but those of the path, the label and the
-    group are carried along, of the types that they have.
+    sample's id is its path below `path`, in Unicode's NFC form. All columns but those of the path, the label, the
+    group and the forgeries are carried along, of the types that they have. A forgery has no class: it imitates the one
+    of its label, and takes the group of that class where it has none of its own and the class has one only.
 
     Refused each by itself, with the number of its row (1 is the first below the header), are rows without a path or a
-    label, files that are missing or outside, and rows that name a file again. A file named under two classes is
-    refused in all its rows.
+    label, or neither forged nor not, files that are missing or outside, and rows that name a file again. A file named
+    under two classes, or as forged and not, is refused in all its rows.
 
     Args:
         path: The folder that holds the table and the files.
@@ -65,10 +77,11 @@ def from_table(rows: pa.Table, path: Path, *, columns: Columns, where: str, fold
     labels = texts(rows, columns.label, key="ingest.columns.label", where=where)
     root = path.resolve()
     located = _located(root, folder, cells)
-    described = zip(located, labels, groups(rows, columns.group, where=where), strict=True)
-    raws = _once([_sample(number, *row) for number, row in enumerate(described, start=1)])
+    forged = forgeries(rows, columns.forged, where=where)
+    described = zip(located, labels, groups(rows, columns.group, where=where), forged, strict=True)
+    raws = _once(with_groups([_sample(number, *row) for number, row in enumerate(described, start=1)]))
     order = _by_id(raws)
-    carried = without(rows, (columns.path, columns.label, columns.group)).take(order)
+    carried = without(rows, (columns.path, columns.label, columns.group, columns.forged)).take(order)
     return Source(tuple(raws[row] for row in order), FolderReader(root), carried)
 
 
@@ -109,15 +122,19 @@ def _refusal(file: str, root: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "not a regular file"
 
 
-def _sample(number: int, located: tuple[str | None, str | None], label: str | None, group: str | None) -> Raw:
+def _sample(
+    number: int, located: tuple[str | None, str | None], label: str | None, group: str | None, forged: Flag
+) -> Raw:
     path, refused = located
-    refused = refused or (None if label else "no label")
+    forgery, wrong = forged
+    refused = refused or (None if label else "no label") or wrong
     return Raw(
         id=_nfc(path) or f"row {number}",
-        label=_nfc(label),
+        label=None if forgery else _nfc(label),
         path=path or "",
         group=_nfc(group),
         refused=f"{refused} (row {number})" if refused else None,
+        forges=_nfc(label) if forgery else None,
     )
 
 
@@ -142,12 +159,12 @@ def _once(raws: Sequence[Raw]) -> list[Raw]:
 def _apart(raws: Sequence[Raw], same: Sequence[int]) -> Iterator[tuple[int, Raw]]:
     readable = [row for row in same if raws[row].refused is None]
     first = readable[0] if readable else same[0]
-    classes = {raws[row].label: row for row in reversed(readable)}
+    claims = {claim(raws[row]): row for row in reversed(readable)}
     for row in same:
         raw, refused = raws[row], raws[row].refused
-        other = next((peer for label, peer in classes.items() if label != raw.label), None)
+        other = next((peer for claimed, peer in claims.items() if claimed != claim(raw)), None)
         if refused is None and other is not None:
-            refused = f"{CONFLICT}row {other + 1} (class {raws[other].label}) (row {row + 1})"
+            refused = f"{CONFLICT}row {other + 1} ({claim(raws[other])}) (row {row + 1})"
         elif refused is None and row != first:
             refused = f"{DUPLICATE}{raw.id}"
         yield row, replace(raw, id=raw.id if row == first else f"{raw.id} (row {row + 1})", refused=refused)

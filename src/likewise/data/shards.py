@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from likewise.data.folders import link_refusal
+from likewise.data.forgeries import with_groups
 from likewise.data.raw import MAX_BYTES, Content, Raw, Source, Unreadable
-from likewise.data.tables import DEFAULT_COLUMNS, Columns, groups, listed, texts, without
+from likewise.data.tables import DEFAULT_COLUMNS, Columns, Flag, forgeries, groups, listed, texts, without
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,9 +50,9 @@ def open_parquet(path: Path, *, columns: Columns = DEFAULT_COLUMNS) -> Source:
 
     The image is a column of encoded bytes, or of structs {bytes, path}. The label is text or a whole number, which
     stands for a name where the file itself names its classes (`ClassLabel` in the metadata `huggingface`). An id is the
-    shard's name and the row, counted from 0. All other columns are carried along; so are the struct's path, as
-    `image.path`, and, where every shard's name or folder begins with a split ("train-00000-of-00002") and there is no
-    such column, that split as `split`.
+    shard's name and the row, counted from 0. Forgeries are told as in a manifest. All other columns are carried along;
+    so are the struct's path, as `image.path`, and, where every shard's name or folder begins with a split
+    ("train-00000-of-00002") and there is no such column, that split as `split`.
 
     Images are read a few at a time, so that memory stays bounded whatever the size of the row groups.
 
@@ -66,9 +67,10 @@ def open_parquet(path: Path, *, columns: Columns = DEFAULT_COLUMNS) -> Source:
     rows = _joined([_without_images(shard, columns) for shard in shards], shards)
     where = f"the table {shards[0].path}"
     labels = texts(rows, columns.label, key="ingest.columns.label", where=where)
-    described = zip(_rows(shards), labels, groups(rows, columns.group, where=where), strict=True)
-    raws = [_sample(shard, row, place, label, group) for (shard, row, place), label, group in described]
-    carried = _with_splits(without(rows, (columns.label, columns.group)), shards)
+    forged = forgeries(rows, columns.forged, where=where)
+    described = zip(_rows(shards), labels, groups(rows, columns.group, where=where), forged, strict=True)
+    raws = with_groups([_sample(*at, label, group, forgery) for at, label, group, forgery in described])
+    carried = _with_splits(without(rows, (columns.label, columns.group, columns.forged)), shards)
     return Source(tuple(raws), ShardReader(shards, columns.image), carried)
 
 
@@ -195,14 +197,17 @@ def _rows(shards: Sequence[Shard]) -> Iterator[tuple[Shard, int, int]]:
             place += 1
 
 
-def _sample(shard: Shard, row: int, place: int, label: str | None, group: str | None) -> Raw:
+def _sample(shard: Shard, row: int, place: int, label: str | None, group: str | None, forged: Flag) -> Raw:
+    forgery, wrong = forged
+    name = label and unicodedata.normalize("NFC", label)
     return Raw(
         id=f"{shard.name}/{row:08d}",
-        label=label and unicodedata.normalize("NFC", label),
+        label=None if forgery else name,
         path=f"{shard.path}#{row}",
         group=group and unicodedata.normalize("NFC", group),
-        refused=None if label else "no label",
+        refused=wrong if label else "no label",
         place=place,
+        forges=name if forgery else None,
     )
 
 

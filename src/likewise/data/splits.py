@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from likewise.choices import choose, one_of
+from likewise.data import forgeries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,10 +72,12 @@ def assign(
     if u < val, else of train.
 
     Args:
-        samples: The columns id, class, hash, and group for `by="group"` and `hold_out`.
-        by: What is kept on one side: "class" (test classes are never seen in training), "group" (no writer, session or
-            camera on both sides) or "sample"; or where the split comes from: "column" (`given`'s test, and its val or,
-            where it has none, a val taken from its train by sample) or "file" (`file`'s).
+        samples: The columns id, class, hash, and group for `by="group"` and `hold_out`; and forges, the class that a
+            sample without one imitates, where there are forgeries.
+        by: What is kept on one side: "class" (test classes are never seen in training; a forgery goes with the class
+            that it imitates), "group" (no writer, session or camera on both sides) or "sample"; or where the split
+            comes from: "column" (`given`'s test, and its val or, where it has none, a val taken from its train by
+            sample) or "file" (`file`'s).
         val: The share of val, for class, group, sample and column.
         test: The share of test, for class, group and sample.
         fold: Which part is test, for class, group and sample; above 0 `test` must be 1/k.
@@ -111,18 +114,20 @@ def refuse_leaks(samples: pd.DataFrame, splits: pd.Series[str], *, by: str) -> N
         ValueError: names the first three of them.
     """
     for column in ("hash", *((by,) if by in ("class", "group") else ())):
-        sides = splits.groupby(samples[column]).nunique()
+        names = forgeries.classes(samples) if column == "class" else samples[column]
+        sides = splits.groupby(names).nunique()
         leaking = sides.index[sides > 1]
         if len(leaking):
-            ids = samples["id"][samples[column].isin(leaking)]
+            ids = samples["id"][names.isin(leaking)]
             raise ValueError(f"{len(leaking)} values of {column} are in two splits: samples {_named(ids)}")
 
 
 def _by_class(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
-    missing = samples["id"][samples["class"].isna()]
+    names = forgeries.classes(samples)
+    missing = samples["id"][names.isna()]
     if len(missing):
         raise ValueError(f"{_named(missing)} have no class: split by sample")
-    return _divided(samples, samples["class"], request)
+    return _divided(samples, names, request)
 
 
 def _by_group(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
@@ -132,6 +137,7 @@ def _by_group(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
             f"{len(missing)} of {len(samples)} samples have no group ({_named(missing)}): a table names it in the "
             "column of ingest.columns.group, in folders it is the one above the class; or split by class or sample"
         )
+    forgeries.refuse_astray(samples)
     return _divided(samples, samples["group"], request)
 
 

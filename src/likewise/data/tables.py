@@ -19,6 +19,9 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 DELIMITERS = ",;\t|"
 BLOCK_ROWS = 1 << 16
 
+FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+"""What a cell of yes or no may hold; whole numbers in a column with gaps are often written as 1.0."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -29,12 +32,15 @@ class Columns:
         image: The encoded image itself (parquet).
         label: The class.
         group: What must stay together, such as a writer or a session; a table need not have it.
+        forged: Whether a sample is a forgery, which imitates the class of its row (1) or not (0); a table need not
+            have it.
     """
 
     path: str = "path"
     image: str = "image"
     label: str = "label"
     group: str = "group"
+    forged: str = "forged"
 
 
 DEFAULT_COLUMNS = Columns()
@@ -113,6 +119,42 @@ def groups(table: pa.Table, name: str, *, where: str) -> list[str | None]:
     if name not in table.column_names and name == DEFAULT_COLUMNS.group:
         return [None] * table.num_rows
     return texts(table, name, key="ingest.columns.group", where=where)
+
+
+Flag = tuple[bool | None, str | None]
+"""What a cell says, yes or no, and what is wrong with it; both None for an empty one."""
+
+
+def flags(table: pa.Table, name: str, *, key: str, where: str) -> list[Flag]:
+    """Return what each cell of a column says: yes (1, true) or no (0, false), in any case, as text or of their types.
+
+    Raises:
+        ValueError: there is no such column, or it holds something else altogether.
+    """
+    import pyarrow as pa
+
+    if name in table.column_names and (pa.types.is_boolean(table[name].type) or pa.types.is_floating(table[name].type)):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, table[name].cast(pa.string()))
+    cells = texts(table, name, key=key, where=where)
+    known = {cell: _flag(name, cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def forgeries(table: pa.Table, name: str, *, where: str) -> list[Flag]:
+    """Return for each row whether it is a forgery, as `flags`; all no where there is no column of the default name.
+
+    Raises:
+        ValueError: another name was asked for, and there is no such column, or it holds something else altogether.
+    """
+    if name not in table.column_names and name == DEFAULT_COLUMNS.forged:
+        return [(False, None)] * table.num_rows
+    return flags(table, name, key="ingest.columns.forged", where=where)
+
+
+def _flag(name: str, cell: str | None) -> Flag:
+    said = FLAGS.get((cell or "").lower())
+    return said, None if cell is None or said is not None else f"{name} is {cell!r}, neither 0 nor 1"
 
 
 def listed(name: str, columns: Sequence[str]) -> str:

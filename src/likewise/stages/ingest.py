@@ -177,11 +177,15 @@ def reasons(given: pd.Series[str]) -> dict[str, int]:
 
 
 def held(samples: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Count the samples and classes of each split."""
-    return {
+    """Count the samples and classes of each split, and the forgeries among the samples where there are any."""
+    counts = {
         str(split): {"samples": len(rows), "classes": int(rows["class"].nunique())}
         for split, rows in samples.groupby("split")
     }
+    if samples["forges"].notna().any():
+        for split, rows in samples.groupby("split"):
+            counts[str(split)]["forgeries"] = int(rows["forges"].notna().sum())
+    return counts
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -191,10 +195,9 @@ def describe(summary: dict[str, Any]) -> str:
     if summary["rows"] > summary["kept"]:
         lines.append(f"ingest: {summary['rows']:,} windows of the {summary['kept']:,} kept")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
-    lines += [
-        f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes"
-        for split, counts in summary["splits"].items()
-    ]
+    for split, counts in summary["splits"].items():
+        forged = f", {counts['forgeries']:,} of them forgeries" if "forgeries" in counts else ""
+        lines.append(f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes{forged}")
     return "\n".join(lines)
 
 

@@ -37,6 +37,7 @@ class Columns(Block):
     image: str = Field(min_length=1)
     label: str = Field(min_length=1)
     group: str = Field(min_length=1)
+    forged: str = Field(min_length=1)
 
 
 class Split(Block):

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from likewise import artifacts
-from likewise.config import Block, run_stage
+from likewise.config import Block, named, run_stage
 from likewise.tuples import pairs
 
 
@@ -20,33 +20,46 @@ class Params(Block):
     val: int = Field(ge=2)
     test: int = Field(ge=2)
     genuine_share: float = Field(gt=0, lt=1)
+    skilled_share: float = Field(ge=0, le=1)
     seed: int = Field(ge=0)
 
 
 def run(params: Params, root: Path) -> None:
     """Write the pairs of train, val and test."""
-    samples = artifacts.SAMPLES.read(root).dropna(subset=["class"]).sort_values("id")
+    samples = artifacts.SAMPLES.read(root)
     for split in artifacts.SPLITS:
-        members = samples[samples["split"] == split]
-        frame = draw(members, getattr(params, split), split=split, params=params)
+        frame = draw(samples[samples["split"] == split], split, params)
         artifacts.PAIRS[split].write(frame, root)
-        print(f"pairs: {split}: {len(frame):,} pairs, {int(frame['same'].sum()):,} of them genuine", flush=True)
+        print(f"pairs: {split}: {describe(frame, samples)}", flush=True)
 
 
-def draw(members: pd.DataFrame, count: int, *, split: str, params: Params) -> pd.DataFrame:
-    """Draw the pairs of one split from its samples, which are sorted by id.
+def draw(members: pd.DataFrame, split: str, params: Params) -> pd.DataFrame:
+    """Draw the pairs of one split from its samples, in whatever order they come.
 
     Raises:
-        ValueError: when there are fewer pairs than are asked for.
+        ValueError: when there are fewer pairs of a kind than are asked for.
     """
-    try:
+    ordered = members.sort_values("id")
+    known, forged = (ordered.dropna(subset=[column]) for column in ("class", "forges"))
+    with named(f"pairs.{split}"):
         left, right, same = pairs.draw_pairs(
-            members["class"].to_numpy(dtype=str), count, seed=params.seed, genuine_share=params.genuine_share
+            known["class"].to_numpy(dtype=str),
+            getattr(params, split),
+            seed=params.seed,
+            genuine_share=params.genuine_share,
+            forges=forged["forges"].to_numpy(dtype=str),
+            skilled_share=params.skilled_share,
         )
-    except ValueError as error:
-        raise ValueError(f"pairs.{split}: {error}") from None
-    ids = members["id"].to_numpy()
+    ids = np.concatenate([known["id"].to_numpy(), forged["id"].to_numpy()])
     return pd.DataFrame({"left": ids[left], "right": ids[right], "same": same.astype(np.int8)})
+
+
+def describe(frame: pd.DataFrame, samples: pd.DataFrame) -> str:
+    """Say how many pairs of each kind there are; of forgeries only where there are any in the data."""
+    told = f"{len(frame):,} pairs, {int(frame['same'].sum()):,} of them genuine"
+    forged = samples["id"][samples["forges"].notna()]
+    skilled = int(frame["right"].isin(forged).sum())
+    return f"{told}, {skilled:,} with a forgery" if len(forged) else told
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ from pydantic import Field, field_validator, model_validator
 from likewise import artifacts
 from likewise.config import Block, named, run_stage
 from likewise.data.rows import every_row, means
+from likewise.tuples.forgeries import SkilledTriplets
 from likewise.tuples.hard import HardTriplets
+from likewise.tuples.ranking import distinct_ranks, generator_of
 from likewise.tuples.triplets import Triplets, draw_triplets
 
 Array = np.ndarray[Any, Any]
 Drawn = tuple[Array, Array, Array]
 
 PCA = "pca"
+NOTHING: Drawn = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Params(Block):
@@ -29,6 +32,7 @@ class Params(Block):
     reference: str | None
     nearest: int | None = Field(ge=1)
     count: int = Field(ge=1)
+    skilled_share: float = Field(ge=0, le=1)
     seed: int = Field(ge=0)
 
     @field_validator("reference")
@@ -53,33 +57,56 @@ class Params(Block):
 
 
 def run(params: Params, root: Path) -> None:
-    """Write the triplets of train."""
-    samples = artifacts.SAMPLES.read(root).dropna(subset=["class"]).sort_values("id")
-    members = samples[samples["split"] == "train"]
-    drawn, what = STRATEGIES[params.strategy](params, members, root)
-    ids = members["id"].to_numpy()
+    """Write the triplets of train: none where its samples have no class."""
+    samples = artifacts.SAMPLES.read(root)
+    train = samples[samples["split"] == "train"].sort_values("id")
+    members, forged = (train.dropna(subset=[column]) for column in ("class", "forges"))
+    drawn, what = draw(params, members, forged, root) if len(members) else (NOTHING, "none: no sample has a class")
+    ids = np.concatenate([members["id"].to_numpy(dtype=object), forged["id"].to_numpy(dtype=object)])
     names = ("anchor", "positive", "negative")
     frame = pd.DataFrame({name: ids[rows] for name, rows in zip(names, drawn, strict=True)})
     artifacts.TRIPLETS.write(frame, root)
     print(f"triplets: {len(frame):,} of {what}", flush=True)
 
 
-def uniform(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:  # noqa: ARG001
+def draw(params: Params, members: pd.DataFrame, forged: pd.DataFrame, root: Path) -> tuple[Drawn, str]:
+    """Draw by the strategy and, where there are forgeries, a share whose negative forges the class of the anchor.
+
+    Forgeries are counted on from the members.
+    """
+    skilled = int(params.count * params.skilled_share + 0.5) if len(forged) else 0
+    drawn, what = STRATEGIES[params.strategy](params, members, params.count - skilled, root)
+    if not skilled:
+        return drawn, what
+    triplets = SkilledTriplets(members["class"].to_numpy(dtype=str), forged["forges"].to_numpy(dtype=str))
+    if skilled > triplets.count:
+        raise ValueError(
+            f"triplets.skilled_share: {skilled} triplets with a forgery were asked for, but there are "
+            f"{triplets.count}: lower it, or triplets.count"
+        )
+    ranks = distinct_ranks(triplets.count, skilled, generator_of(params.seed, 1))
+    anchor, positive, negative = triplets[ranks]
+    parts = zip(drawn, (anchor, positive, negative + len(members)), strict=True)
+    first, second, third = (np.concatenate(part) for part in parts)
+    return (first, second, third), f"{what}; {skilled:,} with a forgery of {triplets.count:,}"
+
+
+def uniform(params: Params, members: pd.DataFrame, count: int, root: Path) -> tuple[Drawn, str]:  # noqa: ARG001
     """Draw from all triplets."""
     labels = members["class"].to_numpy(dtype=str)
     with named("triplets.count"):
-        drawn = draw_triplets(labels, params.count, seed=params.seed)
+        drawn = draw_triplets(labels, count, seed=params.seed)
     return drawn, f"{Triplets(labels).count:,} triplets"
 
 
-def hard(params: Params, members: pd.DataFrame, root: Path) -> tuple[Drawn, str]:
+def hard(params: Params, members: pd.DataFrame, count: int, root: Path) -> tuple[Drawn, str]:
     """Draw from the triplets whose negative is among the anchor's nearest of another class."""
     with named("triplets.reference"):
         reference = refer(str(params.reference), members.index.to_numpy(dtype=np.int64), root)
     with named("triplets.strategy"):
         triplets = HardTriplets(members["class"].to_numpy(dtype=str), reference, nearest=params.nearest or 0)
     with named("triplets.count"):
-        drawn = triplets.draw(params.count, seed=params.seed)
+        drawn = triplets.draw(count, seed=params.seed)
     share = triplets.nearer_share(*drawn)
     return drawn, f"{triplets.count:,} hard triplets; in {share:.1%} the negative is nearer than the positive"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from likewise.tuples.forgeries import SkilledPairs
 from likewise.tuples.ranking import (
     Indices,
     Ladder,
@@ -119,7 +120,13 @@ class Pairs:
 
 
 def draw_pairs(
-    labels: npt.ArrayLike, count: int, *, seed: int, genuine_share: float = 0.5
+    labels: npt.ArrayLike,
+    count: int,
+    *,
+    seed: int,
+    genuine_share: float = 0.5,
+    forges: npt.ArrayLike = (),
+    skilled_share: float = 0.0,
 ) -> tuple[Indices, Indices, Masks]:
     """Return left, right and same, each (count,): distinct pairs of labels (n,), uniform among each kind, shuffled.
 
@@ -127,32 +134,64 @@ def draw_pairs(
     a pair has no direction, so it cannot come again turned round. Memory grows with `count`, not with the pairs
     there are. The draw depends on the order of the samples: sort them by id for the same pairs from the same set.
 
+    Where there are forgeries, `skilled_share` of the impostors, rounded half up, are a genuine sample and a forgery of
+    its class; the others are genuine samples of two classes.
+
+    Args:
+        labels: the class of each genuine sample.
+        count: how many pairs.
+        seed: another seed, another draw.
+        genuine_share: share of the pairs that are genuine.
+        forges: the class that each forgery (k,) imitates; forgeries are counted n, n + 1, ... in the result.
+        skilled_share: share of the impostors whose right side is a forgery, where there are any.
+
     >>> left, right, same = draw_pairs([0, 0, 1, 1], 4, seed=0)
     >>> int(same.sum()), bool((left < right).all())
     (2, True)
 
     Raises:
-        ValueError: if there are fewer pairs of a kind than are asked for, the share is not between 0 and 1, or the
+        ValueError: if there are fewer pairs of a kind than are asked for, a share is not between 0 and 1, or the
             labels are not such.
     """
-    if count < 0 or not 0 <= genuine_share <= 1:
+    if count < 0 or not 0 <= genuine_share <= 1 or not 0 <= skilled_share <= 1:
         raise ValueError(
-            f"{count} pairs with a genuine share of {genuine_share} were asked for: give a count from 0 up "
-            "and a share between 0 and 1."
+            f"{count} pairs with a genuine share of {genuine_share} and a skilled one of {skilled_share} were asked "
+            "for: give a count from 0 up and shares between 0 and 1."
         )
     pairs, generator = Pairs(labels), generator_of(seed)
+    imitated = np.asarray(forges)
     genuine = int(count * genuine_share + 0.5)
-    if genuine > pairs.genuine_count or count - genuine > pairs.impostor_count:
+    skilled = int((count - genuine) * skilled_share + 0.5) if len(imitated) else 0
+    impostor = count - genuine - skilled
+    if genuine > pairs.genuine_count or impostor > pairs.impostor_count:
         raise ValueError(
-            f"{genuine} genuine and {count - genuine} impostor pairs were asked for, but these labels have "
+            f"{genuine} genuine and {impostor} impostor pairs were asked for, but these labels have "
             f"{pairs.genuine_count} genuine and {pairs.impostor_count} impostor pairs: ask for fewer, "
             "or change the genuine share."
         )
-    ranks = np.concatenate(
-        [
-            distinct_ranks(pairs.genuine_count, genuine, generator),
-            distinct_ranks(pairs.impostor_count, count - genuine, generator) + pairs.genuine_count,
-        ]
-    )
-    generator.shuffle(ranks)
-    return pairs[ranks]
+    ranks = [
+        distinct_ranks(pairs.genuine_count, genuine, generator),
+        distinct_ranks(pairs.impostor_count, impostor, generator) + pairs.genuine_count,
+    ]
+    left, right, same = (np.concatenate(parts) for parts in zip(*map(pairs.__getitem__, ranks), strict=True))
+    if skilled:
+        forged = _draw_skilled(labels, imitated, skilled, generator)
+        left, right = np.append(left, forged[0]), np.append(right, forged[1])
+        same = np.append(same, np.zeros(skilled, dtype=bool))
+    order = np.arange(count)
+    generator.shuffle(order)
+    return left[order], right[order], same[order]
+
+
+def _draw_skilled(
+    labels: npt.ArrayLike, forges: npt.ArrayLike, count: int, generator: np.random.Generator
+) -> tuple[Indices, Indices]:
+    """Return distinct pairs of a sample and a forgery of its class; forgeries are counted on from the samples."""
+    pairs = SkilledPairs(labels, forges)
+    if count > pairs.count:
+        raise ValueError(
+            f"{count} pairs of a sample and a forgery of its class were asked for, but there are {pairs.count}: ask "
+            "for fewer pairs, or for a smaller share of skilled impostors."
+        )
+    sample, forgery = pairs[distinct_ranks(pairs.count, count, generator)]
+    return sample, forgery + len(np.asarray(labels))
