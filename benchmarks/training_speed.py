@@ -43,7 +43,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ingest": {
         "source": "folder",
         "path": "images",
-        "image": {"height": SIDE, "width": SIDE, "channels": 1, "min_side": 4},
+        "image": {"height": SIDE, "width": SIDE, "channels": 1, "crop": None, "min_side": 4},
     },
     "pairs": {"train": 40, "val": 40, "test": 40},
     "train": {

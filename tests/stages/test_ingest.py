@@ -344,10 +344,17 @@ def test_only_a_manifest_takes_a_table(project: Path) -> None:
 def test_colour_and_the_least_side_are_params(project: Path) -> None:
     put(project / "raw/a/900.png", encoded(noise(5, channels=3)))
     put(project / "raw/a/901.png", encoded(noise(6, channels=3, height=8)))
-    ingest.run(block(project, image={"channels": 3, "height": 6, "width": 5, "min_side": 9}), project)
+    ingest.run(block(project, image={"channels": 3, "height": 6, "width": 5, "crop": None, "min_side": 9}), project)
     summary = artifacts.SUMMARY.read(project)
     assert summary["shape"] == list(artifacts.read_media(project)[0].shape[1:]) == [3, 6, 5]
-    assert summary["preprocessing"] == {"kind": "image", "height": 6, "width": 5, "channels": 3, "min_side": 9}
+    assert summary["preprocessing"] == {
+        "kind": "image",
+        "height": 6,
+        "width": 5,
+        "channels": 3,
+        "crop": None,
+        "min_side": 9,
+    }
     quarantine = artifacts.QUARANTINE.read(project)
     assert dict(zip(quarantine["id"], quarantine["reason"], strict=True)) == {
         "a/901.png": "10x8 pixels, a side shorter than 9"

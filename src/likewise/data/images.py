@@ -8,6 +8,7 @@ from typing import TypeGuard
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from likewise.data.cropping import cropped
 from likewise.data.raw import Content, Pixels, Unreadable
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "ImageSpec", "Unreadable", "decode"]
@@ -29,17 +30,21 @@ class ImageSpec:
         height: Rows.
         width: Columns; the aspect ratio is not kept.
         channels: 1 for grey, 3 for red, green and blue.
+        crop: Cut out what stands out from the background, with this margin around it; None leaves the image whole.
     """
 
     height: int
     width: int
     channels: int
+    crop: float | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise ValueError(f"channels is {self.channels}: give 1 (grey) or 3 (colour)")
         if min(self.height, self.width) < 1:
             raise ValueError(f"height and width must be at least 1, given {self}")
+        if self.crop is not None and not self.crop >= 0:
+            raise ValueError(f"crop is {self.crop}: give the margin around what stands out, 0 or more, or none")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -53,7 +58,7 @@ def decode(content: Content, spec: ImageSpec, *, min_side: int = MIN_SIDE) -> Pi
     Orientation follows EXIF, transparency is laid on white, 16-bit values are divided by 257, palettes and CMYK are
     converted, colour profiles are ignored, an animation gives its first frame. Grey is
     0.299 R + 0.587 G + 0.114 B (ITU-R 601-2). Resizing is bilinear, and antialiased when it shrinks; a JPEG more than
-    twice as large as needed is first reduced in its frequency domain.
+    twice as large as needed is first reduced in its frequency domain, unless it is cropped (`cropping.cropped`).
 
     Args:
         content: An encoded image, or uint8 pixels (H, W), (H, W, 3) or (H, W, 4) with alpha.
@@ -70,7 +75,8 @@ def decode(content: Content, spec: ImageSpec, *, min_side: int = MIN_SIDE) -> Pi
         _check_size(image, min_side)
         # A JPEG more than twice as large as needed is reduced while it is decoded; others ignore this.
         side = 2 * max(spec.height, spec.width)
-        image.draft(None, (side, side))
+        if spec.crop is None:
+            image.draft(None, (side, side))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _fitted(_opaque(_eight_bit(image)), spec)
@@ -87,7 +93,7 @@ def decode(content: Content, spec: ImageSpec, *, min_side: int = MIN_SIDE) -> Pi
 
 def _fits(content: Content, spec: ImageSpec, min_side: int) -> TypeGuard[Pixels]:
     """Say whether the content is pixels that need nothing done to them."""
-    if not isinstance(content, np.ndarray) or content.dtype != np.uint8 or spec.channels != 1:
+    if not isinstance(content, np.ndarray) or content.dtype != np.uint8 or spec.channels != 1 or spec.crop is not None:
         return False
     return content.shape == spec.shape[1:] and min(content.shape) >= min_side
 
@@ -138,6 +144,8 @@ def _opaque(image: Image.Image) -> Image.Image:
 def _fitted(image: Image.Image, spec: ImageSpec) -> Pixels:
     grey = spec.channels == 1
     image = image.convert("L" if grey else "RGB")
+    if spec.crop is not None:
+        image = cropped(image, aspect=spec.width / spec.height, margin=spec.crop)
     if image.size != (spec.width, spec.height):
         image = image.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image)

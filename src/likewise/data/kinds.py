@@ -83,8 +83,10 @@ def build(kind: str, **options: Any) -> Preprocessing:
 Made = tuple[tuple[int, ...], str, Callable[[Content], Rows]]
 
 
-def _image(*, height: int, width: int, channels: int, min_side: int = images.MIN_SIDE) -> Made:
-    spec = images.ImageSpec(height=height, width=width, channels=channels)
+def _image(
+    *, height: int, width: int, channels: int, crop: float | None = None, min_side: int = images.MIN_SIDE
+) -> Made:
+    spec = images.ImageSpec(height=height, width=width, channels=channels, crop=crop)
     return spec.shape, "uint8", partial(_one_image, spec=spec, min_side=min_side)
 
 

@@ -81,6 +81,7 @@ class Image(Block):
     height: int = Field(ge=4, le=4096)
     width: int = Field(ge=4, le=4096)
     channels: Literal[1, 3]
+    crop: float | None = Field(ge=0, le=10)
     min_side: int = Field(ge=1)
 
 
