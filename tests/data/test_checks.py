@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from likewise.data import checks
 from likewise.data.checks import CHECKS, Checked, Finding, check, told
-from likewise.data.fingerprints import perceptual_hashes
+from likewise.data.fingerprints import fingerprints
 
 SPLITS = ["train", "val", "test", "train"]
 
@@ -34,7 +34,7 @@ def data(
     samples = samples.assign(split=splits, group=pd.Series(groups or [None] * count, dtype="str"))
     quarantine = pd.DataFrame(left_out or [], columns=["id", "class", "reason"]).astype("str")
     media = images(count) if media is None else media
-    return Checked(samples, quarantine, stated, media, np.array(offsets or range(count + 1)), bits)
+    return Checked("image", samples, quarantine, stated, media, np.array(offsets or range(count + 1)), bits)
 
 
 def found(name: str, **options: Any) -> tuple[int, tuple[str, ...]]:
@@ -76,7 +76,7 @@ def test_a_group_in_two_splits() -> None:
 
 
 def near_oracle(media: NDArray[np.uint8], splits: list[str], bits: int) -> int:
-    words = [int(word) for word in perceptual_hashes(media)]
+    words = [int(word) for word in fingerprints("image", media)[:, 0]]
     rows = list(zip(words, splits, strict=True))
     return sum(
         split != "train" and any((word ^ other).bit_count() <= bits and split != side for other, side in rows)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -442,18 +443,13 @@ SOUND = {
 }
 
 
-def modes(root: Path, **changes: str) -> dict[str, str]:
-    return block(root).checks.model_dump() | changes
-
-
 def test_a_sound_of_several_windows_is_one_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make(tmp_path / "project", data=False)
     for number in range(48):
         sound = recordings.encoded(recordings.hiss(number, seconds=1.3))
         put(root / "raw" / "abcd"[number % 4] / f"{number}.wav", sound)
     put(root / "raw/a/no.wav", b"RIFF")
-    off = modes(root, near_duplicates="off")
-    ingest.run(block(root, kind="audio", image=None, audio=SOUND, checks=off), root)
+    ingest.run(block(root, kind="audio", image=None, audio=SOUND), root)
     samples, (media, offsets) = artifacts.SAMPLES.read(root), artifacts.read_media(root)
     assert sorted(samples["id"]) == sorted(f"{'abcd'[number % 4]}/{number}.wav" for number in range(48))
     assert (media.dtype, media.shape) == (np.float16, (48 * 5, 20, 48))
@@ -470,12 +466,37 @@ def test_a_sound_of_several_windows_is_one_sample(tmp_path: Path, capsys: pytest
     assert told[:2] == ["ingest: 49 found, 48 kept, 1 in quarantine", "ingest: 240 windows of the 48 kept"]
 
 
+def test_near_duplicates_of_long_sounds_are_found_by_their_windows(tmp_path: Path) -> None:
+    root = make(tmp_path / "project", data=False)
+    for number in range(48):
+        sound = recordings.hiss(number, seconds=1.3)
+        put(root / "raw" / "abcd"[number % 4] / f"{number}.wav", recordings.encoded(sound))
+        if number < 8:
+            softer = recordings.encoded(sound / 2, "OGG", "VORBIS")
+            put(root / "raw" / "abcd"[number % 4] / f"{number} again.ogg", softer)
+    ingest.run(block(root, kind="audio", image=None, audio=SOUND, near_bits=48), root)
+    splits = artifacts.SAMPLES.read(root).set_index("id")["split"]
+    names = [f"{'abcd'[number % 4]}/{number}" for number in range(8)]
+    apart = {name for name in names if splits[f"{name}.wav"] != splits[f"{name} again.ogg"]}
+    held_out = [f"{name}{end}" for name in apart for end in (".wav", " again.ogg")]
+    near = artifacts.SUMMARY.read(root)["checks"]["near_duplicates"]
+    assert near["count"] == sum(splits[name] != "train" for name in held_out) > 2
+    for example in near["examples"]:
+        one, other = re.findall(r"([abcd]/\d+)", example)
+        assert one == other
+        assert one in apart
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"kind": "audio"}, "kind audio takes no block image: set image: null"),
         ({"kind": "audio", "image": None}, "kind audio needs the block audio"),
-        ({"kind": "audio", "image": None, "audio": SOUND}, "near-duplicates of the kind audio are not looked for"),
+        ({"near_bits": 17}, "near_bits is 17: for the kind image it may be 0 to 16"),
+        (
+            {"kind": "audio", "image": None, "audio": SOUND, "near_bits": 65},
+            "near_bits is 65: for the kind audio it may be 0 to 64",
+        ),
         (
             {"kind": "text", "source": "digits"},
             "source digits holds samples of kind image: kind text does not go with it",

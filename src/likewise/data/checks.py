@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from likewise.data.cleaning import CONFLICT, DUPLICATE
-from likewise.data.fingerprints import Hashes, near_across, perceptual_hashes
+from likewise.data.fingerprints import BITS
+from likewise.data.near_duplicates import Fingerprints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["fail", "warn", "off"]
 NAMED = 3
+SPLITS = ("train", "val", "test")
 BLOCK_ROWS = 4096
 
 
@@ -25,14 +27,16 @@ class Checked:
     """What the checks look at.
 
     Attributes:
+        kind: Of the samples.
         samples: id, class, group, split.
         quarantine: id, class, reason of what was left out.
         stated: The split that a table states for each id, kept or left out, by our names; None where hashes decide.
         media: The rows of all samples (n, ...); images have one each, uint8 (n, C, H, W).
         offsets: Where each sample begins in the media, and where the last one ends.
-        near_bits: How many bits of 64 may differ between near-duplicates.
+        near_bits: How many bits of their fingerprints may differ between near-duplicates.
     """
 
+    kind: str
     samples: pd.DataFrame
     quarantine: pd.DataFrame
     stated: Mapping[str, str] | None
@@ -101,24 +105,17 @@ def _same_group(data: Checked) -> Finding:
 
 
 def _near_duplicates(data: Checked) -> Finding:
-    hashes = perceptual_hashes(data.media)
     splits = data.samples["split"].to_numpy(dtype=object)
-    sides = np.array(["train", "val", "test"])[:, None] == splits[None]
-    flagged = near_across(hashes, sides.argmax(axis=0), bits=data.near_bits)
-    held_out = np.flatnonzero(flagged & (splits != "train"))
+    sides = (np.array(SPLITS)[:, None] == splits).argmax(axis=0)
+    found = Fingerprints(data.kind, data.media, data.offsets, sides)
+    near = found.near(bits=data.near_bits)
+    held_out = near[sides[near] > 0]
     ids = data.samples["id"].to_numpy(dtype=object)
-    examples = tuple(
-        f"{ids[row]} ({splits[row]}) ~ {ids[twin]} ({splits[twin]})"
-        for row in held_out[:NAMED].tolist()
-        for twin in [_nearest(hashes, splits, row)]
-    )
-    what = f"samples of val and test look like one of another split, to {data.near_bits} of 64 bits"
+    named = held_out[:NAMED]
+    pairs = zip(named, found.twins(named), strict=True)
+    examples = tuple(f"{ids[one]} ({splits[one]}) ~ {ids[twin]} ({splits[twin]})" for one, twin in pairs)
+    what = f"samples of val and test are like one of another split, to {data.near_bits} of {BITS[data.kind]} bits"
     return Finding(len(held_out), what, examples)
-
-
-def _nearest(hashes: Hashes, splits: NDArray[np.object_], row: int) -> int:
-    others = np.flatnonzero(splits != splits[row])
-    return int(others[np.bitwise_count(hashes[others] ^ hashes[row]).argmin()])
 
 
 def _constant(data: Checked) -> Finding:

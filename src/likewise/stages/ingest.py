@@ -39,6 +39,7 @@ def run(params: Params, root: Path) -> None:
         samples = found.samples.assign(split=divide(found, params.split, file))
         findings = check(
             Checked(
+                kind=params.kind,
                 samples=samples,
                 quarantine=found.quarantine,
                 stated=stated(found, params.split, file),

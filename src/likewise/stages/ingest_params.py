@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from likewise.config import Block
 from likewise.data.checks import Mode
 from likewise.data.downloads import CHECKSUM
-from likewise.data.fingerprints import MOST_BITS
+from likewise.data.fingerprints import BITS
 from likewise.data.kinds import Preprocessing, build
 from likewise.data.remote import check_url, is_remote
 from likewise.data.sounds import MAX_OVERLAP
@@ -151,7 +151,7 @@ class Params(Block):
     sequence: Sequence | None
     text: Text | None
     min_class: int = Field(ge=2)
-    near_bits: int = Field(ge=0, le=MOST_BITS)
+    near_bits: int = Field(ge=0)
     split: Split
     checks: Checks
 
@@ -171,8 +171,9 @@ class Params(Block):
             if (getattr(self, kind) is not None) != (kind == self.kind):
                 wanted = f"needs the block {kind}" if kind == self.kind else f"takes no block {kind}: set {kind}: null"
                 raise ValueError(f"kind {self.kind} {wanted}")
-        if self.kind != "image" and self.checks.near_duplicates != "off":
-            raise ValueError(f"near-duplicates of the kind {self.kind} are not looked for: near_duplicates: off")
+        most = BITS[self.kind] // 4
+        if self.near_bits > most:
+            raise ValueError(f"near_bits is {self.near_bits}: for the kind {self.kind} it may be 0 to {most}")
         self.preprocessing()
         return self
 
