@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.data.texts import MAX_BYTES, TextSpec, Unreadable, decode
+from likewise.data.texts import MAX_BYTES, TextSpec, Unreadable, decode, left_out
 
 SPEC = TextSpec(length=16)
 
@@ -134,3 +134,25 @@ def test_any_bytes_give_a_text_or_one_reason(content: bytes) -> None:
 def test_a_length_that_holds_no_character_is_refused() -> None:
     with pytest.raises(ValueError, match="length is 3: at least 4 bytes are needed"):
         TextSpec(length=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "cut"),
+    [
+        ("0123456789abcdef", 16, 0),
+        ("  0123456789abcdef\r\n", 16, 0),
+        ("0123456789abcdefg", 16, 1),
+        ("0123456789abc \u20ac", 16, 4),  # the sign has 3 bytes, the space before it goes with it
+        ("\ufeffabcd\r\nef", 4, 3),
+    ],
+)
+def test_what_is_past_the_length_is_counted(text: str, length: int, cut: int) -> None:
+    assert left_out(text.encode(), TextSpec(length)) == cut
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40))
+def test_bytes_kept_and_left_out_are_all_there_are(text: str) -> None:
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    whole = unicodedata.normalize("NFC", lines).strip().encode()
+    if whole:
+        assert len(decoded(text)) + left_out(text.encode(), SPEC) == len(whole)

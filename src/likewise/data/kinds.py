@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Preprocessing:
         shape: of one row.
         dtype: of the rows, by NumPy's name.
         decode: encoded bytes (or, for some kinds, an array) to rows; raises `Unreadable`.
+        left_out: how many bytes of a content that `decode` takes are in none of its rows, such as those past the
+            length of a text.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Preprocessing:
     shape: tuple[int, ...]
     dtype: str
     decode: Callable[[Content], Rows]
+    left_out: Callable[[Content], int]
 
     def describe(self) -> dict[str, Any]:
         """Return what `build` needs to make the same again, as JSON values."""
@@ -76,18 +79,27 @@ def build(kind: str, **options: Any) -> Preprocessing:
         one_of(f"option of the kind {kind}", option, taken)
     known = {name: each.default for name, each in taken.items() if each.default is not inspect.Parameter.empty}
     whole = known | options
-    shape, dtype, decode = make(**whole)
-    return Preprocessing(kind, whole, shape, dtype, decode)
+    return Preprocessing(kind, whole, *make(**whole))
 
 
-Made = tuple[tuple[int, ...], str, Callable[[Content], Rows]]
+def _nothing(content: Content) -> int:  # noqa: ARG001
+    return 0
+
+
+class Made(NamedTuple):
+    """What a kind says: the last attributes of `Preprocessing`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    decode: Callable[[Content], Rows]
+    left_out: Callable[[Content], int] = _nothing
 
 
 def _image(
     *, height: int, width: int, channels: int, crop: float | None = None, min_side: int = images.MIN_SIDE
 ) -> Made:
     spec = images.ImageSpec(height=height, width=width, channels=channels, crop=crop)
-    return spec.shape, "uint8", partial(_one_image, spec=spec, min_side=min_side)
+    return Made(spec.shape, "uint8", partial(_one_image, spec=spec, min_side=min_side))
 
 
 def _one_image(content: Content, *, spec: images.ImageSpec, min_side: int) -> Rows:
@@ -113,7 +125,7 @@ def _audio(
     spectrum = SpectrumSpec(rate, mels=mels, frame_ms=frame_ms, hop_ms=hop_ms, lowest=lowest, highest=highest)
     spec = sounds.SoundSpec(spectrum, seconds, overlap=overlap, trim=trim, level=level)
     decode = partial(sounds.decode, spec=spec, min_seconds=min_seconds, max_seconds=max_seconds, min_rate=min_rate)
-    return spec.shape, "float16", decode
+    return Made(spec.shape, "float16", decode)
 
 
 def _sequence(
@@ -137,7 +149,8 @@ def _sequence(
         together=together,
         differences=differences,
     )
-    return spec.shape, "float32", partial(_one_sequence, spec=spec, min_points=min_points, max_points=max_points)
+    decode = partial(_one_sequence, spec=spec, min_points=min_points, max_points=max_points)
+    return Made(spec.shape, "float32", decode)
 
 
 def _one_sequence(content: Content, *, spec: sequences.SequenceSpec, min_points: int, max_points: int) -> Rows:
@@ -146,7 +159,7 @@ def _one_sequence(content: Content, *, spec: sequences.SequenceSpec, min_points:
 
 def _text(*, length: int) -> Made:
     spec = texts.TextSpec(length)
-    return spec.shape, "uint8", partial(_one_text, spec=spec)
+    return Made(spec.shape, "uint8", partial(_one_text, spec=spec), partial(texts.left_out, spec=spec))
 
 
 def _one_text(content: Content, *, spec: texts.TextSpec) -> Rows:

@@ -8,7 +8,7 @@ import numpy as np
 
 from likewise.data.raw import Content, Pixels, Unreadable
 
-__all__ = ["MAX_BYTES", "MIN_LENGTH", "TextSpec", "Unreadable", "decode"]
+__all__ = ["MAX_BYTES", "MIN_LENGTH", "TextSpec", "Unreadable", "decode", "left_out"]
 
 MAX_BYTES = 1 << 24
 """Texts above 16 MiB are refused, of which a model would see the first few lines only."""
@@ -67,6 +67,20 @@ def decode(content: Content, spec: TextSpec) -> Pixels:
     if not encoded:
         raise Unreadable("empty: no text but white space")
     return np.frombuffer(encoded.ljust(spec.length, b"\0"), dtype=np.uint8).copy()
+
+
+def left_out(content: Content, spec: TextSpec) -> int:
+    r"""Return how many bytes of a text that `decode` takes are cut off, counted as it writes them.
+
+    Raises:
+        Unreadable: for the reasons of `decode`, but for nothing but white space.
+
+    Example:
+        >>> left_out("Caf\u00e9s\r\n".encode(), TextSpec(length=4))
+        3
+    """
+    encoded = _written_in_one_way(_text(content)).encode()
+    return len(encoded) - len(_cut(encoded, spec.length))
 
 
 def _text(content: Content) -> str:

@@ -116,7 +116,7 @@ class Encoder(nn.Module):
             return means
         # The length is 1 before the scale; where that is 0, so is the mean.
         scale = self.scale.to(means).clamp(min=torch.finfo(means.dtype).tiny)
-        return F.normalize(means / scale, eps=NORM_FLOOR) * scale
+        return self._scaled(means / scale) * scale
 
     def rescale(self, weights: Tensor) -> None:
         """Multiply every embedding from now on by these weights, (embedding,), not negative."""
