@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from likewise.data import projection
 from likewise.data.projection import principal_components

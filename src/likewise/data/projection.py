@@ -45,7 +45,7 @@ def principal_components(
             f"{components} principal components of {len(rows)} samples: ask for 1 or more, of two samples or more"
         )
     from sklearn.decomposition import PCA
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     width = int(np.prod(media.shape[1:]))
     fitted = _spaced(rows, max(2, fit_bytes // (4 * width)))
