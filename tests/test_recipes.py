@@ -20,14 +20,20 @@ import pytest
 
 from likewise import artifacts
 from likewise.config import load_params
-from likewise.stages import evaluate, ingest, pairs, train
+from likewise.stages import evaluate, ingest, pairs, train, triplets
+from tests.data import signatures
 from tests.imports import ROOT
 from tests.small import empty_store, isolated
 
 __all__ = ["empty_store", "isolated"]
 
 RECIPES = sorted(path.stem for path in ROOT.glob("recipes/*.yaml"))
-SMALL = {"threads: 2": "threads: 1", "episodes: 2000": "episodes: 50", "hardest: 24": "hardest: 2"}
+SMALL = {
+    "count: 20000": "count: 60",
+    "threads: 2": "threads: 1",
+    "episodes: 2000": "episodes: 50",
+    "hardest: 24": "hardest: 2",
+}
 LANGUAGES = ("ca", "fr", "it")
 
 
@@ -81,6 +87,26 @@ def test_text_from_the_wheel_to_the_figures(tmp_path: Path, empty_store: Path) -
     assert artifacts.SAMPLES.read(root).groupby("class")["split"].nunique().eq(1).all()
 
 
+def test_signatures_from_made_ones_to_the_figures(tmp_path: Path, empty_store: Path) -> None:
+    signatures.lay_out(tmp_path / "data", writers=24, genuine=5, forged=3)
+    changes = {
+        "train: 10000": "train: 100",
+        "val: 2000": "val: 20",
+        "test: 6000": "test: 80",
+        "epochs: 12": "epochs: 1",
+    }
+    root = run_recipe("signatures", tmp_path, SMALL | changes, store=empty_store)
+    samples = artifacts.SAMPLES.read(root)
+    assert samples["forges"].notna().sum() == 72
+    writers = samples["class"].fillna(samples["forges"])
+    assert samples.groupby(writers)["split"].nunique().eq(1).all()
+    figures = json.loads((root / artifacts.METRICS.path).read_text(encoding="utf-8"))["verification"]
+    assert 0 <= figures["eer_skilled"] <= 1
+    forged = set(samples["id"][samples["forges"].notna()])
+    trials = artifacts.PAIRS["test"].read(root)
+    assert not trials.loc[trials["same"] == 1, ["left", "right"]].isin(forged).any(axis=None)
+
+
 def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / f"recipes/{name}.py")
     assert spec is not None
@@ -108,7 +134,7 @@ def run_recipe(name: str, folder: Path, changes: Mapping[str, str], *, store: Pa
         text = text.replace(old, new, 1)
     (root / "params.yaml").write_text(text, encoding="utf-8")
     blocks: dict[str, Any] = dict(load_params(root))
-    for stage in (ingest, pairs, train, evaluate):
+    for stage in (ingest, pairs, triplets, train, evaluate):
         stage.run(blocks[stage.__name__.rpartition(".")[2]], root)
     assert json.loads((root / artifacts.METRICS.path).read_text(encoding="utf-8"))["verification"]["trials"] > 0
     return root
