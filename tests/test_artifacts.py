@@ -35,6 +35,15 @@ def test_carried_columns_are_kept(tmp_path: Path) -> None:
     assert list(artifacts.SAMPLES.read(tmp_path)["carried.camera"]) == ["x", "y"]
 
 
+def test_a_table_is_there_once_it_is_written_and_until_it_is_removed(tmp_path: Path) -> None:
+    artifacts.TRIALS.remove(tmp_path)
+    assert not artifacts.TRIALS.there(tmp_path)
+    artifacts.TRIALS.write(PAIRS, tmp_path)
+    assert artifacts.TRIALS.there(tmp_path)
+    artifacts.TRIALS.remove(tmp_path)
+    assert not artifacts.TRIALS.there(tmp_path)
+
+
 def test_same_content_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         artifacts.SAMPLES.write(SAMPLES, tmp_path / name)

@@ -77,6 +77,14 @@ class Table:
         with replacing(root / self.path) as partial:
             pq.write_table(table.replace_schema_metadata(None), partial, compression="zstd")
 
+    def there(self, root: Path) -> bool:
+        """Tell whether the table was written: not every source has every one."""
+        return (root / self.path).is_file()
+
+    def remove(self, root: Path) -> None:
+        """Take away what an earlier run wrote, if anything."""
+        (root / self.path).unlink(missing_ok=True)
+
     def _full_schema(self, frame: pd.DataFrame) -> pa.Schema:
         if self.vector:
             width = len(frame["vector"].iloc[0]) if len(frame) else 0
@@ -323,6 +331,8 @@ SUMMARY = Json(
     "data/ingest/summary.json",
     ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing", "rows"),
 )
+TRIALS = Table("data/ingest/trials.parquet", _PAIR_TYPES, _PAIR_CHECKS)
+"""The test trials as a list gives them, in its order; there only where `ingest.trials` names one."""
 MEDIA = File("data/ingest/media.npy")
 OFFSETS = File("data/ingest/offsets.npy")
 CLASSES = Table(

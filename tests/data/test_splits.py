@@ -102,6 +102,29 @@ def test_groups_held_out_are_the_test_part_and_the_rest_is_divided_by_hash(by: s
     assert set(result) == set(splits.NAMES)
 
 
+@pytest.mark.parametrize("by", splits.HASHED)
+def test_what_trials_name_is_of_test_with_all_that_is_kept_with_it(by: str) -> None:
+    samples = many()
+    tested = samples["id"][[0, 9, 131]].tolist()
+    before = assign(samples, by=by, val=0.2, test=0.2)
+    after = assign(samples, by=by, val=0.2, test=0.2, tested=tested)
+    identities = samples["id" if by == "sample" else by]
+    moved = identities.isin(identities[[0, 9, 131]])
+    assert (after[moved] == "test").all()
+    assert (before[moved] != "test").any()
+    pd.testing.assert_series_equal(after[~moved], before[~moved])
+
+
+def test_with_trials_a_test_part_needs_no_pairs_of_its_own() -> None:
+    samples = many(classes=8, each=6)
+    found = assign(samples, by="class", val=0.3, test=0.001, tested=["c000/00000"])
+    assert (found == "test").equals(samples["class"] == "c000")
+    with pytest.raises(ValueError, match="test too small"):
+        assign(samples, by="class", val=0.3, test=0.001)
+    with pytest.raises(ValueError, match="train and val too small"):
+        assign(samples, by="class", val=0.3, test=0.001, tested=samples["id"].tolist()[:-6])
+
+
 def test_samples_without_a_group_are_not_held_out() -> None:
     samples = many()
     samples.loc[:99, "group"] = None

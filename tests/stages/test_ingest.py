@@ -16,7 +16,7 @@ from likewise.data.splits import SPLITTERS
 from likewise.stages import ingest
 from likewise.stages.ingest_params import Checks, Params, Split
 from tests.data import recordings
-from tests.data.pictures import class_folders, encoded, noise, put
+from tests.data.pictures import class_folders, encoded, noise, put, zipped
 from tests.small import make, params
 
 OUTPUTS = (
@@ -208,6 +208,92 @@ def test_forgeries_have_no_class_and_stay_with_the_one_they_imitate(
     held = counts["val"]
     said = f"ingest: val: {held['samples']} samples of {held['classes']} classes, {held['forgeries']} of them forgeries"
     assert said in capsys.readouterr().out.splitlines()
+
+
+def listed(root: Path, *lines: str, folder: str = "raw") -> None:
+    put(root / folder / "trials.txt", "\n".join(lines).encode())
+
+
+TRIALS = ("1 a/007.png a/003.png", "0 a/007.png c/001.png", "1 b/001.png b/000.png")
+
+
+@pytest.mark.parametrize("by", ["class", "group", "sample"])
+def test_listed_trials_are_test_whatever_the_hash(by: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [*"abc", *(f"k{number}" for number in range(12))]
+    class_folders(project / "many", classes=names, each=8)
+    table = pd.DataFrame([(f"{name}/{n:03}.png", name) for name in names for n in range(8)], columns=["path", "label"])
+    table.assign(group=[f"w{number % 50}" for number in range(120)]).to_csv(project / "many/table.csv", index=False)
+    listed(project, *TRIALS, folder="many")
+    changes: dict[str, Any] = {"source": "manifest", "path": "many", "split": {"by": by, "val": 0.3, "test": 0.2}}
+    ingest.run(block(project, **changes), project)
+    before = artifacts.SAMPLES.read(project).set_index("id")
+    assert not artifacts.TRIALS.there(project)
+    assert "trials" not in artifacts.SUMMARY.read(project)
+    ingest.run(block(project, trials="trials.txt", **changes), project)
+    samples, trials = artifacts.SAMPLES.read(project).set_index("id", drop=False), artifacts.TRIALS.read(project)
+    assert trials.values.tolist() == [
+        ["a/007.png", "a/003.png", 1],
+        ["a/007.png", "c/001.png", 0],
+        ["b/001.png", "b/000.png", 1],
+    ]
+    column = "id" if by == "sample" else by
+    moved = samples[column].isin(samples.loc[[*trials["left"], *trials["right"]], column])
+    assert (samples["split"][moved] == "test").all()
+    assert (before["split"][moved] != "test").any()
+    assert (samples["split"][~moved] == before["split"][~moved]).all()
+    assert artifacts.SUMMARY.read(project)["trials"] == {"trials": 3, "genuine": 2, "samples": 5}
+    assert "ingest: trials: 3 as listed, 2 of them genuine, between 5 samples" in capsys.readouterr().out.splitlines()
+    ingest.run(block(project, **changes), project)
+    assert not artifacts.TRIALS.there(project)
+
+
+def test_the_list_of_trials_is_no_sample_also_beside_an_archive(project: Path) -> None:
+    listed(project, *TRIALS)
+    ingest.run(block(project, trials="trials.txt"), project)
+    samples, summary = artifacts.SAMPLES.read(project), artifacts.SUMMARY.read(project)
+    assert (summary["found"], summary["quarantined"]) == (60, {})
+    (project / "packed").mkdir()
+    zipped(project / "raw", project / "packed/all.zip")
+    (project / "raw/trials.txt").rename(project / "packed/trials.txt")
+    ingest.run(block(project, path="packed", trials="trials.txt"), project)
+    again = artifacts.SAMPLES.read(project)
+    pd.testing.assert_frame_equal(again[again["id"] != "trials.txt"], samples)
+
+
+def test_an_exact_copy_in_a_trial_stands_for_the_one_that_stays(project: Path) -> None:
+    put(project / "raw/a/999.png", (project / "raw/a/003.png").read_bytes())
+    listed(project, "1 a/999.png a/001.png", "0 a/999.png b/000.png")
+    ingest.run(block(project, trials="trials.txt"), project)
+    assert artifacts.TRIALS.read(project)["left"].tolist() == ["a/003.png"] * 2
+
+
+WRONG_TRIALS: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "unknown": (["1 a/01.png a/003.png", "0 a/001.png b/000.png"], {}, r"line 1: .*'a/01\.png'; the nearest is 'a/0"),
+    "unusable": (["1 a/001.png a/002.png", "0 a/bad.png b/000.png"], {}, r"line 2: a/bad\.png cannot be used \(empty"),
+    "contradicted": (["1 a/001.png b/002.png", "0 a/001.png c/000.png"], {}, r"line 1: it says of one class"),
+    "a column": (
+        ["1 a/000.png a/002.png", "0 a/000.png b/000.png"],
+        {"source": "manifest", "split": {"by": "column", "val": 0.3}},
+        r"line 1: a/000\.png is in (train|val), and trials are for test: change ingest\.split",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TRIALS)
+def test_trials_that_cannot_be_stop_the_stage_in_a_line(case: str, project: Path) -> None:
+    lines, changes, words = WRONG_TRIALS[case]
+    manifest(project)
+    put(project / "raw/a/bad.png", b"")
+    listed(project, *lines)
+    with pytest.raises(ValueError, match=rf"^ingest\.trials: trials\.txt {words}") as caught:
+        ingest.run(block(project, trials="trials.txt", **changes), project)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (project / artifacts.MEDIA.path).exists()
+
+
+def test_trials_do_not_go_with_groups_held_out(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"trials: t\.txt names the test samples itself: hold_out does not go with it"):
+        block(project, trials="t.txt", split={"hold_out": ["a"]})
 
 
 def test_a_manifest_without_what_the_split_asks_for_is_refused(project: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -73,6 +74,21 @@ def test_pairs_are_balanced_true_and_of_their_split(project: Path, capsys: pytes
         assert len(either_way) == count
         assert all(len(pair) == 2 for pair in either_way)
     assert capsys.readouterr().out.splitlines()[1] == "pairs: val: 60 pairs, 18 of them genuine"
+
+
+def test_listed_trials_are_the_test_pairs_all_and_in_their_order(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs.run(params(project, "pairs"), project)
+    before = {split: artifacts.PAIRS[split].read(project) for split in artifacts.SPLITS}
+    names = artifacts.SAMPLES.read(project).query("split == 'test'")["id"].tolist()
+    listed = pd.DataFrame({"left": names[9:4:-1], "right": names[20:25], "same": np.array([1, 0, 0, 1, 0], np.int8)})
+    artifacts.TRIALS.write(listed, project)
+    pairs.run(params(project, "pairs", test=2), project)
+    for split, expected in (before | {"test": listed}).items():
+        pd.testing.assert_frame_equal(artifacts.PAIRS[split].read(project), expected, check_dtype=False)
+    said = "pairs: test: 5 pairs, 2 of them genuine, all as listed (ingest.trials)"
+    assert capsys.readouterr().out.splitlines()[-1] == said
 
 
 def with_forgeries(root: Path, *, each: int) -> pd.DataFrame:

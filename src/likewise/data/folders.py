@@ -30,7 +30,7 @@ def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str]
     `*.dvc`. Any other file at the root has no class and is refused. Ids are paths in Unicode's NFC form.
 
     Where all the classes of an archive lie in one top folder, that folder is no part of the ids; so is an archive of
-    a folder the same as the folder. A folder with nothing in it but one archive is read as that archive.
+    a folder the same as the folder. A folder with nothing in it but one archive, and files to skip, is read as that.
 
     Links to files inside the root are followed, others refused; so are links in archives, and links to folders.
 
@@ -42,7 +42,7 @@ def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str]
     Raises:
         ValueError: `path` does not exist, or is neither a folder nor an archive that can be read.
     """
-    tree = open_tree(path, follow_links=follow_links)
+    tree = open_tree(path, follow_links=follow_links, skip=skip)
     return Source(_without(name_samples(tree.members, strip_top=tree.packed), skip), tree.reader)
 
 
@@ -61,8 +61,10 @@ class Tree:
     packed: bool
 
 
-def open_tree(path: Path, *, follow_links: bool = False) -> Tree:
+def open_tree(path: Path, *, follow_links: bool = False, skip: Collection[str] = ()) -> Tree:
     """Return the files of a folder, or of a zip or tar archive, or of the one archive that is all a folder holds.
+
+    Files to `skip` do not count where an archive is to be all that there is.
 
     Raises:
         ValueError: `path` does not exist, or is neither a folder nor an archive that can be read.
@@ -72,7 +74,7 @@ def open_tree(path: Path, *, follow_links: bool = False) -> Tree:
     root = path.resolve()
     if root.is_dir():
         members = list(_list_folder(root, follow_links=follow_links))
-        only = _only_archive(members)
+        only = _only_archive([member for member in members if member.name not in skip])
         if only is None:
             return Tree(members, FolderReader(root), packed=False)
         root /= only

@@ -46,6 +46,7 @@ class Request:
     file: pd.DataFrame | None
     ignore: Collection[str]
     hold_out: Collection[str]
+    tested: Collection[str]
 
 
 def assign(
@@ -60,6 +61,7 @@ def assign(
     file: pd.DataFrame | None = None,
     ignore: Collection[str] = (),
     hold_out: Collection[str] = (),
+    tested: Collection[str] = (),
 ) -> pd.Series[str]:
     """Return "train", "val" or "test" for every sample, on the samples' index.
 
@@ -70,6 +72,8 @@ def assign(
 
     With `hold_out` the test part is exactly the samples of these groups, and the hash divides the others: x is of val
     if u < val, else of train.
+
+    Samples in `tested` are of test whatever their hash, each with all that are kept on one side with it.
 
     Args:
         samples: The columns id, class, hash, and group for `by="group"` and `hold_out`; and forges, the class that a
@@ -86,6 +90,8 @@ def assign(
         file: For `by="file"`: the columns id and split, a row for each sample.
         ignore: Ids that `file` may name although they are no samples, such as those in quarantine.
         hold_out: Names of groups, for class, group and sample; then `fold` must be 0, and `test` plays no part.
+        tested: Ids of the samples of a list of trials, for class, group and sample; a column or a file is not changed.
+            With it a test part of which no pairs can be made will do.
 
     Raises:
         ValueError: unknown `by`, shares that leave nothing, a fold or a group that does not exist, samples without
@@ -99,11 +105,19 @@ def assign(
         wrong = f"fold: {fold}" if fold else f"by: {by}"
         raise ValueError(f"ingest.split.hold_out names the test groups itself: {wrong} does not go with it")
     request = Request(
-        val=val, test=test, fold=fold, seed=seed, given=given, file=file, ignore=ignore, hold_out=tuple(hold_out)
+        val=val,
+        test=test,
+        fold=fold,
+        seed=seed,
+        given=given,
+        file=file,
+        ignore=ignore,
+        hold_out=tuple(hold_out),
+        tested=tested,
     )
     splits = splitter(samples, request).rename("split")
     refuse_leaks(samples, splits, by=by)
-    _refuse_too_small(samples, splits, by=by)
+    _refuse_too_small(samples, splits, by=by, needed=NAMES[:2] if tested else NAMES)
     return splits
 
 
@@ -146,7 +160,9 @@ def _by_sample(samples: pd.DataFrame, request: Request) -> pd.Series[str]:
 
 
 def _divided(samples: pd.DataFrame, identities: pd.Series[str], request: Request) -> pd.Series[str]:
-    return _held_out(samples, identities, request) if request.hold_out else _by_hash(identities, request)
+    splits = _held_out(samples, identities, request) if request.hold_out else _by_hash(identities, request)
+    kept = identities[samples["id"].isin(request.tested)]
+    return splits.mask(identities.isin(kept), "test")
 
 
 def _held_out(samples: pd.DataFrame, identities: pd.Series[str], request: Request) -> pd.Series[str]:
@@ -253,10 +269,10 @@ def _turn(fold: int, test: Fraction) -> Fraction:
     return fold * test
 
 
-def _refuse_too_small(samples: pd.DataFrame, splits: pd.Series[str], *, by: str) -> None:
+def _refuse_too_small(samples: pd.DataFrame, splits: pd.Series[str], *, by: str, needed: Iterable[str]) -> None:
     counts = samples.groupby([splits, "class"]).size()
     usable = counts[counts >= 2].groupby(level=0).size()
-    small = [name for name in NAMES if usable.get(name, 0) < 2]
+    small = [name for name in needed if usable.get(name, 0) < 2]
     if small:
         classes, totals = counts.groupby(level=0).size(), splits.value_counts()
         listed = ", ".join(f"{name} {totals.get(name, 0)} samples of {classes.get(name, 0)} classes" for name in NAMES)

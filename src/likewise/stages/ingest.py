@@ -15,11 +15,13 @@ from likewise import artifacts
 from likewise.config import run_stage
 from likewise.data import tables
 from likewise.data.checks import Checked, Finding, check, told
+from likewise.data.cleaning import DUPLICATE
 from likewise.data.ingestion import Ingested, ingest
 from likewise.data.raw import Source
 from likewise.data.remote import local
 from likewise.data.sources import open_source
 from likewise.data.splits import SPELLINGS, assign
+from likewise.data.trials import TrialList, read_trials
 from likewise.stages.fetching import shown_on
 from likewise.stages.ingest_params import Checks, Params, Split
 
@@ -30,13 +32,17 @@ def run(params: Params, root: Path) -> None:
     """Write the samples, their media, the quarantine and the summary."""
     show = shown_on()
     path = local(params.path, root, checksums=params.checksums, show=show)
+    listed = read_trials(path, params.trials) if params.trials else None
     source = open_source(params.source, path, checksums=params.checksums, show=show, **options(params))
+    if listed:
+        listed.refuse_unknown({raw.id for raw in source})
     refuse_missing_column(source, params.split)
     file = read_splits(path / params.split.file) if params.split.file else None
     # A refusal inside leaves no media behind.
     with artifacts.MEDIA.writing(root) as media:
         found = take_in(source, params, media)
-        samples = found.samples.assign(split=divide(found, params.split, file))
+        trials = among(listed, found) if listed else None
+        samples = found.samples.assign(split=divide(found, params.split, file, trials))
         findings = check(
             Checked(
                 kind=params.kind,
@@ -50,11 +56,12 @@ def run(params: Params, root: Path) -> None:
             params.checks.model_dump(),
         )
     artifacts.SAMPLES.write(in_order(samples), root)
+    write_trials(trials, root)
     artifacts.write_offsets(found.offsets, root)
     artifacts.QUARANTINE.write(found.quarantine, root)
     train = samples[(samples["split"] == "train") & samples["class"].notna()]
     artifacts.CLASSES.write(train[["id", "class"]], root)
-    summary = summed_up(params, found, samples, findings)
+    summary = summed_up(params, found, samples, findings, trials)
     artifacts.SUMMARY.write(summary, root)
     print(describe(summary), flush=True)
     for name, finding in findings.items():
@@ -74,8 +81,31 @@ def take_in(source: Source, params: Params, media: Path) -> Ingested:
     )
 
 
+def among(listed: TrialList, found: Ingested) -> TrialList:
+    """Return the trials of a list between the samples that were kept."""
+    names = found.samples["class"].astype(object)
+    classes = dict(zip(found.samples["id"], names.where(names.notna(), None), strict=True))
+    left_out = dict(zip(found.quarantine["id"], found.quarantine["reason"], strict=True))
+    copies = {name: why.removeprefix(DUPLICATE) for name, why in left_out.items() if why.startswith(DUPLICATE)}
+    return listed.among(classes, left_out, copies)
+
+
+def write_trials(trials: TrialList | None, root: Path) -> None:
+    """Write the trials, or take away those of an earlier run where there are none."""
+    if trials is None:
+        artifacts.TRIALS.remove(root)
+        return
+    rows = [(trial.left, trial.right, trial.same) for trial in trials.trials]
+    frame = pd.DataFrame(rows, columns=["left", "right", "same"])
+    artifacts.TRIALS.write(frame.astype({"same": np.int8}), root)
+
+
 def summed_up(
-    params: Params, found: Ingested, samples: pd.DataFrame, findings: Mapping[str, Finding]
+    params: Params,
+    found: Ingested,
+    samples: pd.DataFrame,
+    findings: Mapping[str, Finding],
+    trials: TrialList | None,
 ) -> dict[str, Any]:
     """Return the summary: what was found, kept and left out, and what the checks found."""
     preprocessing = params.preprocessing()
@@ -90,7 +120,13 @@ def summed_up(
         "quarantined": reasons(found.quarantine["reason"]),
         "splits": held(samples),
         "checks": reported(findings, params.checks),
-    }
+    } | ({"trials": counted(trials)} if trials else {})
+
+
+def counted(trials: TrialList) -> dict[str, int]:
+    """Count the trials of a list, the genuine ones and the samples that are named."""
+    genuine = sum(trial.same for trial in trials.trials)
+    return {"trials": len(trials.trials), "genuine": genuine, "samples": len(trials.ids)}
 
 
 def options(params: Params) -> dict[str, Any]:
@@ -98,14 +134,21 @@ def options(params: Params) -> dict[str, Any]:
     if params.source in ("manifest", "parquet", "fsdd", "speech-commands"):
         columns = {"columns": tables.Columns(**params.columns.model_dump())}
         return columns if params.source != "manifest" else {"table": params.table, **columns}
-    # The table of splits may lie among the samples, and is none.
-    return {"skip": [params.split.file]} if params.source == "folder" and params.split.file else {}
+    # The table of splits and the list of trials may lie among the samples, and are none.
+    lists = [name for name in (params.split.file, params.trials) if name]
+    return {"skip": lists} if params.source == "folder" and lists else {}
 
 
-def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Series[str]:
-    """Return the split of each sample that was kept."""
+def divide(
+    found: Ingested, division: Split, file: pd.DataFrame | None, trials: TrialList | None = None
+) -> pd.Series[str]:
+    """Return the split of each sample that was kept.
+
+    Raises:
+        ValueError: when there is no such split, or a sample of the trials is not in test.
+    """
     by_column = division.by == "column"
-    return assign(
+    splits = assign(
         found.samples,
         by=division.by,
         val=division.val,
@@ -116,7 +159,11 @@ def divide(found: Ingested, division: Split, file: pd.DataFrame | None) -> pd.Se
         given=found.samples[f"{artifacts.CARRIED}{division.column}"].astype("str") if by_column else None,
         file=file,
         ignore=set(found.quarantine["id"]),
+        tested=trials.ids if trials else (),
     )
+    if trials:
+        trials.refuse_seen(dict(zip(found.samples["id"], splits, strict=True)))
+    return splits
 
 
 def stated(found: Ingested, division: Split, file: pd.DataFrame | None) -> dict[str, str] | None:
@@ -196,6 +243,10 @@ def describe(summary: dict[str, Any]) -> str:
     if summary["rows"] > summary["kept"]:
         lines.append(f"ingest: {summary['rows']:,} windows of the {summary['kept']:,} kept")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
+    if "trials" in summary:
+        counts = summary["trials"]
+        told = f"{counts['trials']:,} as listed, {counts['genuine']:,} of them genuine"
+        lines.append(f"ingest: trials: {told}, between {counts['samples']:,} samples")
     for split, counts in summary["splits"].items():
         forged = f", {counts['forgeries']:,} of them forgeries" if "forgeries" in counts else ""
         lines.append(f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes{forged}")

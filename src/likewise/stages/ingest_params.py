@@ -144,6 +144,7 @@ class Params(Block):
     path: str = Field(min_length=1)
     checksums: dict[str, str]
     table: str | None
+    trials: str | None = Field(min_length=1)
     columns: Columns
     kind: Literal["image", "audio", "sequence", "text"]
     image: Image | None
@@ -159,6 +160,8 @@ class Params(Block):
     def _fits(self) -> Params:
         if self.table is not None and self.source != "manifest":
             raise ValueError(f"table: {self.table} is of source: manifest only, not of {self.source}")
+        if self.trials is not None and self.split.hold_out:
+            raise ValueError(f"trials: {self.trials} names the test samples itself: hold_out does not go with it")
         if is_remote(self.path):
             check_url(self.path)
         for name, checksum in self.checksums.items():

@@ -25,12 +25,15 @@ class Params(Block):
 
 
 def run(params: Params, root: Path) -> None:
-    """Write the pairs of train, val and test."""
+    """Write the pairs of train, val and test; those of test as a list has them, where one is given."""
     samples = artifacts.SAMPLES.read(root)
+    listed = artifacts.TRIALS.read(root) if artifacts.TRIALS.there(root) else None
     for split in artifacts.SPLITS:
-        frame = draw(samples[samples["split"] == split], split, params)
+        taken = listed if split == "test" else None
+        frame = draw(samples[samples["split"] == split], split, params) if taken is None else taken
         artifacts.PAIRS[split].write(frame, root)
-        print(f"pairs: {split}: {describe(frame, samples)}", flush=True)
+        how = "" if taken is None else ", all as listed (ingest.trials)"
+        print(f"pairs: {split}: {describe(frame, samples)}{how}", flush=True)
 
 
 def draw(members: pd.DataFrame, split: str, params: Params) -> pd.DataFrame:
@@ -58,7 +61,7 @@ def describe(frame: pd.DataFrame, samples: pd.DataFrame) -> str:
     """Say how many pairs of each kind there are; of forgeries only where there are any in the data."""
     told = f"{len(frame):,} pairs, {int(frame['same'].sum()):,} of them genuine"
     forged = samples["id"][samples["forges"].notna()]
-    skilled = int(frame["right"].isin(forged).sum())
+    skilled = int((frame["left"].isin(forged) | frame["right"].isin(forged)).sum())
     return f"{told}, {skilled:,} with a forgery" if len(forged) else told
 
 
