@@ -15,6 +15,7 @@ triplets, AdamW, the gradient clipped, everything else as in `params.yaml`. All 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -223,6 +224,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     wait_passively()
+    # Made-up images have no place in the user's cache.
+    os.environ["LIKEWISE_DECODED"] = "off"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_images(root / CHANGES["ingest"]["path"], asked.images)

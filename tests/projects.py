@@ -50,6 +50,7 @@ class Project:
             **kept,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "LIKEWISE_CHECKPOINTS": str(self.checkpoints),
+            "LIKEWISE_DECODED": str(self.checkpoints.with_name("decoded")),
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
 

@@ -14,18 +14,27 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from likewise.data.decoding import CHUNK_FILES, Decoded, available_cores, decode_all
+from likewise.data import decoding
+from likewise.data.decoding import CHUNK_FILES, Pace, available_cores, decode_all
 from likewise.data.folders import open_folder
 from likewise.data.images import ImageSpec, decode
+from likewise.data.kinds import Preprocessing
 from likewise.data.raw import Content, Extent, Pixels, Raw, Source, Unreadable
 from tests.data.pictures import class_folders, encoded, noise, put, tarred, zipped
+from tests.data.readings import told
 
 SPEC = ImageSpec(6, 5, 1)
-DECODER = partial(decode, spec=SPEC)
 
 
-def told(decoded: Iterator[Decoded]) -> list[tuple[int, str | None, bytes | None, str | None]]:
-    return [(one.index, one.hash, one.rows.tobytes() if one.rows is not None else None, one.reason) for one in decoded]
+def made(decoder: Callable[[Content], Pixels]) -> Preprocessing:
+    return Preprocessing("image", {}, SPEC.shape, "uint8", decoder, len)
+
+
+def one_row(content: Content) -> Pixels:
+    return decode(content, SPEC)[None]
+
+
+IMAGE = made(one_row)
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +53,35 @@ def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path, kin
     elif kind.startswith("tar"):
         tarred(folder, archive, mode=f"w:{kind.partition('.')[2]}")
     source = open_folder(archive if kind != "folder" else folder)
-    alone, two, five = (told(decode_all(source, DECODER, sample_bytes=30, workers=n)) for n in (1, 2, 5))
+    alone, two, five = (told(decode_all(source, IMAGE, workers=n)) for n in (1, 2, 5))
     assert alone == two == five
-    plain = told(decode_all(open_folder(folder), DECODER, sample_bytes=30, workers=1))
+    plain = told(decode_all(open_folder(folder), IMAGE, workers=1))
     assert sorted(alone) == plain
     assert [index for index, *_ in plain] == list(range(151))
 
 
 def test_each_sample_has_its_hash_and_its_pixels_or_its_reason(folder: Path) -> None:
     source = open_folder(folder)
-    decoded = {source.raws[one.index].id: one for one in decode_all(source, DECODER, sample_bytes=30)}
-    good = decoded["a/000.png"]
-    assert good.hash == hashlib.sha256(encoded(noise(0))).hexdigest()
-    assert good.rows is not None
-    np.testing.assert_array_equal(good.rows, decode(noise(0), SPEC))
-    bad = decoded["a/007.png"]
-    assert (bad.rows, bad.reason) == (None, "not an image that Pillow can read")
-    assert bad.hash == hashlib.sha256(b"damaged").hexdigest()
-    assert (decoded["loose.png"].hash, decoded["loose.png"].reason) == (None, "no class folder")
+    decoded = {source.raws[index].id: rest for index, *rest in told(decode_all(source, IMAGE))}
+    good = hashlib.sha256(encoded(noise(0))).hexdigest()
+    assert decoded["a/000.png"] == [good, decode(noise(0), SPEC).tobytes(), None]
+    bad = hashlib.sha256(b"damaged").hexdigest()
+    assert decoded["a/007.png"] == [bad, None, "not an image that Pillow can read"]
+    assert decoded["loose.png"] == [None, None, "no class folder"]
+
+
+def windows(content: Content) -> Pixels:
+    """As many rows as the first pixel says."""
+    first = int(decode(content, SPEC)[0, 0, 0])
+    return np.full((1 + first % 4, *SPEC.shape), first, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sample_may_have_several_rows(folder: Path, workers: int) -> None:
+    source = open_folder(folder)
+    for index, _, rows, reason in told(decode_all(source, made(windows), workers=workers)):
+        content = (folder / source.raws[index].path).read_bytes()
+        assert rows == (windows(content).tobytes() if reason is None else None)
 
 
 @dataclass
@@ -89,34 +109,54 @@ def made_up(reach: Literal["forward", "memory"], *, size: int = 0, many: int = 2
 
 def test_an_array_is_hashed_by_its_values() -> None:
     source, reader = made_up("memory", many=1)
-    (one,) = decode_all(source, DECODER, sample_bytes=30)
-    assert one.hash == hashlib.sha256(reader.content.tobytes()).hexdigest()
+    ((_, digest, *_),) = told(decode_all(source, IMAGE))
+    assert digest == hashlib.sha256(reader.content.tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize(("size", "sample_bytes", "chunk"), [(0, 30, CHUNK_FILES), (3 << 20, 30, 2), (0, 9 << 20, 1)])
-def test_what_is_in_flight_is_bounded_and_read_forward(size: int, sample_bytes: int, chunk: int) -> None:
+@pytest.mark.parametrize(("size", "chunk"), [(0, 64), (1 << 20, 2), (9 << 20, 1)])
+def test_what_is_in_flight_is_bounded_and_read_forward(size: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "Pace", partial(Pace, files=64))
     source, reader = made_up("forward", size=size)
-    decoded = decode_all(source, DECODER, sample_bytes=sample_bytes, workers=2)
-    first = next(decoded)
-    assert first.index == 1999
+    batches = decode_all(source, IMAGE, workers=2)
+    assert next(batches).indices.tolist() == list(range(1999, 1999 - chunk, -1))
     assert reader.reads == [f"{n:05d}" for n in range(1999, 1999 - 5 * chunk, -1)]
-    decoded.close()  # type: ignore[attr-defined]
+    batches.close()
+
+
+def test_the_pace_doubles_until_time_or_memory_are_used_up() -> None:
+    pace = Pace()
+    handed = []
+    for _ in range(12):
+        handed.append(pace.files)
+        pace.learn(pace.files, 0.0, 0)
+    assert handed == [*(2**n for n in range(11)), CHUNK_FILES]
+    pace.learn(1000, seconds=10.0, size=0)
+    assert pace.files == round(decoding.CHUNK_SECONDS / 0.01)
+    pace.learn(4, seconds=0.0, size=decoding.CHUNK_BYTES)
+    assert pace.files == 4
+    pace.learn(1, seconds=100.0, size=10 * decoding.CHUNK_BYTES)
+    assert pace.files == 1
+
+
+def test_rows_that_are_not_as_promised_are_a_mistake(folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"kind image gave float64 \(1, 6, 5\), and promised uint8 \(1, 6, 5\)"):
+        list(decode_all(open_folder(folder), made(lambda content: one_row(content) / 2), workers=1))  # type: ignore[arg-type,return-value]
 
 
 def test_at_least_one_worker_is_needed(folder: Path) -> None:
     with pytest.raises(ValueError, match="workers is 0: at least 1 is needed"):
-        decode_all(open_folder(folder), DECODER, sample_bytes=30, workers=0)
+        decode_all(open_folder(folder), IMAGE, workers=0)
     assert available_cores() == len(os.sched_getaffinity(0))
 
 
 def dying(content: Content) -> Pixels:
     if content == encoded(noise(1049)):
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(content, SPEC)
+    return one_row(content)
 
 
 def test_a_worker_that_dies_is_an_error_that_names_the_files(folder: Path) -> None:
-    decoded = decode_all(open_folder(folder), dying, sample_bytes=1 << 20, workers=2)
+    decoded = decode_all(open_folder(folder), made(dying), workers=2)
     with pytest.raises(
         RuntimeError, match=r"a process died while decoding, in or near '.*png' to '.*png': out of memory"
     ):
@@ -130,7 +170,7 @@ def broken(content: Content) -> Pixels:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_mistake_is_no_rejection(folder: Path, workers: int) -> None:
     with pytest.raises(KeyError, match="a mistake in the decoder"):
-        list(decode_all(open_folder(folder), broken, sample_bytes=30, workers=workers))
+        list(decode_all(open_folder(folder), made(broken), workers=workers))
 
 
 def refusing(content: Content) -> Pixels:
@@ -138,20 +178,26 @@ def refusing(content: Content) -> Pixels:
 
 
 def test_whatever_the_decoder_refuses_is_rejected(folder: Path) -> None:
-    reasons = {one.reason for one in decode_all(open_folder(folder), refusing, sample_bytes=30, workers=2)}
+    decoded = told(decode_all(open_folder(folder), made(refusing), workers=2))
+    reasons = {reason for *_, reason in decoded}
     assert reasons == {"never good enough", "no class folder"}
 
 
 SLOW = """
 import sys, time
+from pathlib import Path
+import numpy as np
 from likewise.data.decoding import decode_all
 from likewise.data.folders import open_folder
+from likewise.data.kinds import Preprocessing
 
 def slow(content):
     time.sleep(0.2)
+    return np.zeros((1, 1), np.uint8)
 
-for one in decode_all(open_folder(__import__("pathlib").Path(sys.argv[1])), slow, sample_bytes=1 << 22, workers=2):
-    print(one.index, flush=True)
+preprocessing = Preprocessing("image", {}, (1,), "uint8", slow, len)
+for batch in decode_all(open_folder(Path(sys.argv[1])), preprocessing, workers=2):
+    print(len(batch.indices), flush=True)
 """
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from likewise.data.decoded import DecodeCache
 from likewise.data.images import ImageSpec
 from likewise.data.ingestion import Ingested, ingest
-from likewise.data.kinds import build
+from likewise.data.kinds import Preprocessing, Rows, build
+from likewise.data.raw import Content
 from likewise.data.sources import open_source
 from tests.data import recordings
 from tests.data.pictures import class_folders, encoded, noise, put, tarred, zipped
@@ -84,6 +87,106 @@ def test_workers_and_packing_change_no_byte(messy: Path, tmp_path: Path, kind: s
     assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
 
 
+def known(folder: Path, preprocessing: Preprocessing = SPEC) -> DecodeCache:
+    return DecodeCache(folder, "key", shape=preprocessing.shape, dtype=preprocessing.dtype, limit=1 << 30)
+
+
+def never(content: Content) -> Rows:
+    raise AssertionError("decoded again")
+
+
+def same(one: Ingested, other: Ingested) -> None:
+    pd.testing.assert_frame_equal(one.samples, other.samples)
+    pd.testing.assert_frame_equal(one.quarantine, other.quarantine)
+    np.testing.assert_array_equal(one.offsets, other.offsets)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_neither_cores_nor_the_cache_change_a_byte(messy: Path, tmp_path: Path, workers: int, kind: str) -> None:
+    put(messy / "a" / "010.png", b"damaged too")
+    packed = tmp_path / f"data.{kind}"
+    if kind == "zip":
+        zipped(messy, packed)
+    elif kind == "tar.gz":
+        tarred(messy, packed, mode="w:gz")
+    source = open_source("folder", messy if kind == "folder" else packed)
+    plain = ingest(source, SPEC, media_path=tmp_path / "plain.npy", workers=1)
+    with known(tmp_path / "cache") as cache:
+        first = ingest(source, SPEC, media_path=tmp_path / "first.npy", workers=workers, cache=cache)
+    with known(tmp_path / "cache") as cache:
+        again = replace(SPEC, decode=never)
+        second = ingest(source, again, media_path=tmp_path / "second.npy", workers=workers, cache=cache)
+    # All but the file that is not read, for it has no class folder.
+    assert (plain.recalled, first.recalled, second.recalled) == (0, 0, 122)
+    for name, found in [("first", first), ("second", second)]:
+        assert (tmp_path / f"{name}.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+        same(found, plain)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_decoded_before_an_interruption_is_not_decoded_again(
+    messy: Path, tmp_path: Path, workers: int
+) -> None:
+    source = open_source("folder", messy)
+    plain = ingest(source, SPEC, media_path=tmp_path / "plain.npy", workers=1)
+    with pytest.raises(KeyboardInterrupt), known(tmp_path / "cache") as cache:
+        ingest(source, SPEC, media_path=tmp_path / "media.npy", workers=workers, cache=cache, progress=interrupting)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "messy", "plain.npy"]
+    with known(tmp_path / "cache") as cache:
+        result = ingest(source, SPEC, media_path=tmp_path / "media.npy", workers=workers, cache=cache)
+    assert 40 <= result.recalled < 122
+    same(result, plain)
+    assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+
+
+def interrupting(done: int, found: int) -> None:
+    if done >= 40:
+        raise KeyboardInterrupt
+
+
+def test_of_added_data_only_the_new_is_decoded(messy: Path, tmp_path: Path) -> None:
+    with known(tmp_path / "cache") as cache:
+        ingest(open_source("folder", messy), SPEC, media_path=tmp_path / "media.npy", cache=cache)
+    for number in range(5):
+        put(messy / "d" / f"{number}.png", encoded(noise(9000 + number)))
+    shutil.move(messy / "a" / "020.png", messy / "d" / "moved.png")
+    with known(tmp_path / "cache") as cache:
+        result = ingest(open_source("folder", messy), SPEC, media_path=tmp_path / "media.npy", cache=cache)
+    assert result.recalled == 122
+    plain = ingest(open_source("folder", messy), SPEC, media_path=tmp_path / "plain.npy")
+    same(result, plain)
+    assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_damaged_cache_is_noticed_and_decoded_anew(messy: Path, tmp_path: Path, workers: int) -> None:
+    source = open_source("folder", messy)
+    with known(tmp_path / "cache") as cache:
+        plain = ingest(source, SPEC, media_path=tmp_path / "plain.npy", cache=cache)
+    (volume,) = tmp_path.glob("cache/key/*.decoded")
+    content = bytearray(volume.read_bytes())
+    content[-500] ^= 1
+    volume.write_bytes(content)
+    with known(tmp_path / "cache") as cache:
+        result = ingest(source, SPEC, media_path=tmp_path / "media.npy", cache=cache, workers=workers)
+    assert cache.notes == [
+        f"{volume} is damaged (the checksum of an entry differs): it is taken away, and what it held is decoded again"
+    ]
+    assert not volume.exists()
+    same(result, plain)
+    assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "plain.npy").read_bytes()
+
+
+def test_arrays_are_not_cached_for_they_are_decoded_already(tmp_path: Path) -> None:
+    digits = build("image", height=8, width=8, channels=1)
+    for _ in range(2):
+        with known(tmp_path / "cache", digits) as cache:
+            result = ingest(open_source("digits", tmp_path), digits, media_path=tmp_path / "media.npy", cache=cache)
+        assert result.recalled == 0
+    assert list((tmp_path / "cache" / "key").iterdir()) == []
+
+
 def test_added_data_moves_no_sample(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "data")
     before = taken(root, tmp_path / "before.npy").samples
@@ -144,7 +247,9 @@ def test_min_side_and_progress(messy: Path, tmp_path: Path) -> None:
         progress=lambda done, found: calls.append((done, found)),
     )
     assert "a/007.png" in set(result.samples["id"])
-    assert calls == [(done, 123) for done in range(1, 124)]
+    assert calls[-1] == (123, 123)
+    assert calls == sorted(set(calls))
+    assert {found for _, found in calls} == {123}
 
 
 def test_the_group_is_carried(tmp_path: Path) -> None:

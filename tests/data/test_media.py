@@ -14,7 +14,7 @@ SAMPLES = np.random.default_rng(0).integers(0, 256, (9, 1, 3, 4), dtype=np.uint8
 
 def written(path: Path, rows: list[int]) -> None:
     with MediaWriter(path, (1, 3, 4)) as writer:
-        assert [writer.append(sample) for sample in SAMPLES] == list(range(9))
+        assert [writer.extend(SAMPLES[first : first + 2]) for first in range(0, 9, 2)] == [0, 2, 4, 6, 8]
         writer.keep(rows)
 
 
@@ -51,18 +51,18 @@ def test_an_error_leaves_nothing_behind_and_the_old_file_alone(tmp_path: Path) -
     with pytest.raises(KeyError, match="half way"):
         break_off(path)
     with MediaWriter(path, (1, 3, 4)) as writer:
-        writer.append(SAMPLES[0])
+        writer.extend(SAMPLES[:1])
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["media.npy"]
 
 
 def break_off(path: Path) -> None:
     with MediaWriter(path, (1, 3, 4)) as writer:
-        writer.append(SAMPLES[0])
+        writer.extend(SAMPLES[:1])
         raise KeyError("half way")
 
 
-@pytest.mark.parametrize("wrong", [SAMPLES[0, 0], SAMPLES[0].astype(np.int16)])
+@pytest.mark.parametrize("wrong", [SAMPLES[0], SAMPLES.astype(np.int16)])
 def test_another_shape_or_type_is_refused(
     tmp_path: Path, wrong: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 ) -> None:
@@ -70,7 +70,7 @@ def test_another_shape_or_type_is_refused(
         MediaWriter(tmp_path / "media.npy", (1, 3, 4)) as writer,
         pytest.raises(ValueError, match=r"expected uint8 \(1, 3, 4\)"),
     ):
-        writer.append(wrong)
+        writer.extend(wrong)
 
 
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
 def fill(path: Path) -> None:
     with MediaWriter(path, (1, 3, 4)) as writer:
         for _ in range(10_000):
-            writer.append(SAMPLES[0])
+            writer.extend(SAMPLES[:1])
         writer.keep(range(10_000))
 
 
@@ -95,10 +95,12 @@ def fill(path: Path) -> None:
 def test_samples_of_any_type_are_as_numpy_saves_them(dtype: str, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).normal(100, 20, (5, 4)).astype(dtype)
     with MediaWriter(tmp_path / "media.npy", (4,), dtype) as writer:
-        for sample in samples:
-            writer.append(sample)
+        writer.extend(samples[:3])
+        writer.extend(samples[3:3])
+        # Not one after another in memory.
+        writer.extend(samples[:2:-1])
         with pytest.raises(ValueError, match=f"expected {dtype} "):
-            writer.append(samples[0].astype("int16"))
-        writer.keep([3, 0, 4])
+            writer.extend(samples.astype("int16"))
+        writer.keep([4, 0, 3])
     np.save(tmp_path / "oracle.npy", samples[[3, 0, 4]])
     assert (tmp_path / "media.npy").read_bytes() == (tmp_path / "oracle.npy").read_bytes()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,12 @@ import pytest
 
 from likewise.data import shards
 from likewise.data.decoding import decode_all
-from likewise.data.images import ImageSpec, decode
+from likewise.data.kinds import build
 from likewise.data.raw import Raw, Source, Unreadable
 from likewise.data.shards import open_parquet
 from likewise.data.tables import Columns
 from tests.data.pictures import encoded, noise, put
+from tests.data.readings import told
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -79,11 +79,8 @@ def test_any_row_is_read_in_any_order(tmp_path: Path) -> None:
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
     source = open_parquet(saved(hub(0, 150), tmp_path / "a.parquet", group=40))
-    decoder = partial(decode, spec=ImageSpec(6, 5, 1))
-    alone, three = (
-        [(one.index, one.hash, one.reason) for one in decode_all(source, decoder, sample_bytes=30, workers=workers)]
-        for workers in (1, 3)
-    )
+    image = build("image", height=6, width=5, channels=1)
+    alone, three = (told(decode_all(source, image, workers=workers)) for workers in (1, 3))
     assert alone == three
     assert [index for index, *_ in alone] == list(range(150))
 

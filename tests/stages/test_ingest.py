@@ -505,13 +505,6 @@ def test_reasons_are_counted_without_their_particulars() -> None:
     }
 
 
-def test_progress_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(ingest, "PROGRESS_EVERY", 3)
-    for done in range(1, 8):
-        ingest._line(done, 7)
-    assert capsys.readouterr().out == "ingest: 3 of 7 read\ningest: 6 of 7 read\n"
-
-
 SOUND = {
     "rate": 8000,
     "seconds": 0.5,

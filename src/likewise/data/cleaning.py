@@ -1,7 +1,10 @@
 """What is taken out after reading: exact duplicates, label conflicts; and classes too small to use."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from likewise.data.forgeries import claim, imitated
 from likewise.data.raw import Raw
@@ -11,23 +14,36 @@ DUPLICATE, CONFLICT, SMALL = "duplicate of ", "label conflict with ", "class too
 """How the reasons begin."""
 
 
-def duplicates(raws: Sequence[Raw], hashes: Sequence[str | None]) -> dict[int, str]:
+def duplicates(raws: Sequence[Raw], digests: NDArray[np.uint8], usable: NDArray[np.bool_]) -> dict[int, str]:
     """Return, for each sample to take out by its place in `raws`, the reason.
 
-    Samples of one hash and one class are exact duplicates: the first stays. Samples of one hash and several classes, or
-    forged and not, contradict each other: all go. None stands for a sample that is out already.
+    Samples of one digest and one class are exact duplicates: the first stays. Samples of one digest and several
+    classes, or forged and not, contradict each other: all go.
+
+    Args:
+        raws: All samples that were found (n).
+        digests: SHA-256 of the content of each (n, 32).
+        usable: Which samples are not out already (n,).
     """
-    by_hash: defaultdict[str, list[int]] = defaultdict(list)
-    for index, content in enumerate(hashes):
-        if content is not None:
-            by_hash[content].append(index)
     reasons: dict[int, str] = {}
-    for same in by_hash.values():
+    for same in _alike(digests, np.flatnonzero(usable)):
         if len({claim(raws[index]) for index in same}) > 1:
             reasons.update({index: _conflict(raws, index, same) for index in same})
         else:
             reasons.update(dict.fromkeys(same[1:], f"{DUPLICATE}{raws[same[0]].id}"))
     return reasons
+
+
+def _alike(digests: NDArray[np.uint8], places: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Yield the places, in their order, of each digest that occurs more than once."""
+    # Few share their first eight bytes: only these are looked at one by one.
+    starts = np.ascontiguousarray(digests[places, :8]).view(np.uint64)[:, 0]
+    order = np.argsort(starts, kind="stable")
+    equal = np.flatnonzero(np.diff(starts[order]) == 0)
+    by_digest: defaultdict[bytes, list[int]] = defaultdict(list)
+    for index in places[order[np.union1d(equal, equal + 1)]].tolist():
+        by_digest[digests[index].tobytes()].append(index)
+    yield from (same for same in by_digest.values() if len(same) > 1)
 
 
 def _conflict(raws: Sequence[Raw], index: int, same: list[int]) -> str:

@@ -1,61 +1,123 @@
 """Decoding every sample of a source on all cores, in a fixed order and bounded memory."""
 
+import gc
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
+import time
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from likewise.data.decoded import DecodeCache
+from likewise.data.kinds import Preprocessing
 from likewise.data.raw import Content, Extent, Raw, Reader, Source, Unreadable
+from likewise.data.volumes import DIGEST_BYTES
 
-CHUNK_FILES = 64
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 2 << 20
+"""Of rows, or of files in an archive, that are handed over at a time."""
+
+CHUNK_SECONDS, CHUNK_FILES = 0.2, 1024
+"""How long a process works before it hands over, and the most files that it takes at a time."""
+
 FEW = 64
 """Fewer samples than this are decoded here: starting processes would take longer."""
 
+NO_DIGEST, NOWHERE = bytes(DIGEST_BYTES), Extent(0, 0, 0, "tar")
+
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Decoded:
-    """A sample after reading.
+class Batch:
+    """Some samples after reading.
 
     Attributes:
-        index: Its place in the source.
-        hash: SHA-256 of its content in hex, or None where it could not be read.
-        rows: What the decoder made of it, or None where it was rejected.
-        reason: Why it was rejected, or None.
+        indices: Their places in the source: int64 (n,).
+        digests: SHA-256 of the content of each: uint8 (n, 32), zeros where it could not be read.
+        counts: How many rows the decoder made of each: int64 (n,), 0 where it was rejected.
+        rows: Those rows, one sample's after the other's: (sum of counts, *shape).
+        reasons: Why a sample was rejected, by its place in the source.
+        recalled: Which ones were in the decode cache: bool (n,).
     """
 
-    index: int
-    hash: str | None
-    rows: NDArray[Any] | None
-    reason: str | None
+    indices: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+    rows: NDArray[Any]
+    reasons: dict[int, str]
+    recalled: NDArray[np.bool_]
 
 
-Decoder = Callable[[Content], NDArray[Any]]
-Outcome = tuple[str | None, NDArray[Any] | None, str | None]
+@dataclass(frozen=True, eq=False, slots=True)
+class Work:
+    """What a process needs to decode: how to read a sample, what it becomes, and what is known already."""
+
+    reader: Reader
+    preprocessing: Preprocessing
+    cache: DecodeCache | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Outcomes:
+    """What became of the files of a chunk, as in a `Batch`; places count from its start.
+
+    Attributes:
+        crcs: The checksum of each one's rows or reason, where it is for the cache: uint32 (n,).
+        damaged: Names of the cache's volumes in which something damaged was met.
+        seconds: How long it took.
+    """
+
+    digests: NDArray[np.uint8]
+    counts: NDArray[np.int64]
+    crcs: NDArray[np.uint32]
+    recalled: NDArray[np.bool_]
+    rows: NDArray[Any]
+    reasons: dict[int, str]
+    damaged: frozenset[str]
+    seconds: float
+
+
 Chunk = list[tuple[int, Raw]]
+Readable = Content | Unreadable
 
 
-def decode_all(source: Source, decoder: Decoder, *, sample_bytes: int, workers: int | None = None) -> Iterator[Decoded]:
+@dataclass(slots=True)
+class Pace:
+    """How many files to hand to a process at a time: one at first, then as many as time and memory allow."""
+
+    files: int = 1
+
+    def learn(self, count: int, seconds: float, size: int) -> None:
+        """Take in that so many files took so long, and that their rows have so many bytes."""
+        most = min(CHUNK_SECONDS / max(seconds, 1e-9), CHUNK_BYTES / max(size, 1)) * count
+        self.files = max(1, min(2 * self.files, CHUNK_FILES, int(most)))
+
+
+def decode_all(
+    source: Source, preprocessing: Preprocessing, *, workers: int | None = None, cache: DecodeCache | None = None
+) -> Generator[Batch]:
     """Yield every sample of the source, decoded or rejected, the same whatever the number of workers.
 
-    The order is the source's, except for a compressed tar, which is read in the order in which it was written. At most
-    a few megabytes a worker are in flight.
+    The order is the source's, except for a compressed tar, which is read in the order in which it was written. How
+    many samples come at a time is not fixed. At most a few megabytes a worker are in flight.
 
     Args:
         source: The samples and their reader.
-        decoder: From content to an array; it raises `Unreadable`, and can be pickled.
-        sample_bytes: How large a decoded sample is; it bounds what is in flight.
+        preprocessing: What each becomes.
         workers: Processes that decode; all cores by default, 1 decodes in this process.
+        cache: What was decoded before, and takes what is decoded now.
 
     Raises:
         ValueError: fewer than one worker.
@@ -64,10 +126,13 @@ def decode_all(source: Source, decoder: Decoder, *, sample_bytes: int, workers: 
     workers = available_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}: at least 1 is needed")
-    chunks = _chunks(_reading_order(source), most=max(1, min(CHUNK_FILES, CHUNK_BYTES // sample_bytes)))
-    if workers == 1 or len(source) < FEW or source.reader.reach == "memory":
-        return _decode_here(source.reader, chunks, decoder)
-    return _decode_in_pool(source.reader, chunks, decoder, workers=workers)
+    here = workers == 1 or len(source) < FEW or source.reader.reach == "memory"
+    # Arrays are decoded already.
+    work = Work(source.reader, preprocessing, None if source.reader.reach == "memory" else cache)
+    pace = Pace()
+    chunks = _chunks(_reading_order(source), pace)
+    done = _decode_here(work, chunks) if here else _decode_in_pool(work, chunks, workers=workers)
+    return _batches(done, work, pace)
 
 
 def available_cores() -> int:
@@ -86,79 +151,140 @@ def _position(raw: Raw) -> int:
 
 
 def _extent(raw: Raw) -> Extent:
-    return raw.place if isinstance(raw.place, Extent) else Extent(0, 0, 0, "tar")
+    return raw.place if isinstance(raw.place, Extent) else NOWHERE
 
 
-def _chunks(order: Iterator[tuple[int, Raw]], *, most: int) -> Iterator[Chunk]:
-    chunk: Chunk = []
-    size = 0
-    for item in order:
-        chunk.append(item)
-        size += _extent(item[1]).size
-        if len(chunk) == most or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
+def _chunks(order: Iterator[tuple[int, Raw]], pace: Pace) -> Iterator[Chunk]:
+    while chunk := list(islice(order, 1)):
+        size = _extent(chunk[0][1]).size
+        while len(chunk) < pace.files and size < CHUNK_BYTES and (item := next(order, None)):
+            chunk.append(item)
+            size += _extent(item[1]).size
         yield chunk
 
 
-def _decode_here(reader: Reader, chunks: Iterator[Chunk], decoder: Decoder) -> Iterator[Decoded]:
-    with reader.reading() as read:
+def _batches(done: Generator[tuple[Chunk, Outcomes]], work: Work, pace: Pace) -> Generator[Batch]:
+    with closing(done):
+        for chunk, outcomes in done:
+            batch = _batch(chunk, outcomes)
+            pace.learn(len(chunk), outcomes.seconds, batch.rows.nbytes)
+            if work.cache is not None:
+                work.cache.drop(outcomes.damaged)
+                _keep(batch, outcomes.crcs, work.cache)
+            yield batch
+
+
+def _keep(batch: Batch, crcs: NDArray[np.uint32], cache: DecodeCache) -> None:
+    """Put into the cache what was not there."""
+    new = ~batch.recalled & batch.digests.any(axis=1)
+    whole = new & (batch.counts > 0)
+    rejected = np.flatnonzero(new & (batch.counts == 0))
+    order = np.concatenate([np.flatnonzero(whole), rejected])
+    cache.keep(
+        digests=batch.digests[order],
+        counts=batch.counts[order],
+        crcs=crcs[order],
+        rows=batch.rows if whole.all() else batch.rows[np.repeat(whole, batch.counts)],
+        reasons=[batch.reasons[index] for index in batch.indices[rejected].tolist()],
+    )
+
+
+def _batch(chunk: Chunk, outcomes: Outcomes) -> Batch:
+    indices = [index for index, _ in chunk]
+    return Batch(
+        indices=np.array(indices, dtype=np.int64),
+        digests=outcomes.digests,
+        counts=outcomes.counts,
+        rows=outcomes.rows,
+        reasons={indices[place]: reason for place, reason in outcomes.reasons.items()},
+        recalled=outcomes.recalled,
+    )
+
+
+def _decode_here(work: Work, chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, Outcomes]]:
+    with work.reader.reading() as read:
         for chunk in chunks:
-            for index, raw in chunk:
-                yield Decoded(index, *_outcome(_attempt(read, raw), decoder))
+            yield chunk, _outcomes((_attempt(read, raw) for _, raw in chunk), work)
 
 
-def _decode_in_pool(reader: Reader, chunks: Iterator[Chunk], decoder: Decoder, *, workers: int) -> Iterator[Decoded]:
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_end_with_parent)
+def _decode_in_pool(work: Work, chunks: Iterator[Chunk], *, workers: int) -> Generator[tuple[Chunk, Outcomes]]:
+    context = _context()
+    stop, stopping = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work, stop))
     try:
-        waiting: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
-        for chunk, future in _submissions(pool, reader, chunks, decoder):
+        waiting: deque[tuple[Chunk, Future[Outcomes]]] = deque()
+        for chunk, future in _submissions(pool, work.reader, chunks):
             waiting.append((chunk, future))
             if len(waiting) > 2 * workers:
-                yield from _collect(*waiting.popleft())
+                yield _collected(*waiting.popleft())
         while waiting:
-            yield from _collect(*waiting.popleft())
+            yield _collected(*waiting.popleft())
+    except BaseException:
+        # Whoever stops does not wait for what is being decoded.
+        stopping.send_bytes(b"stop")
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        stop.close()
+        stopping.close()
 
 
 def _submissions(
-    pool: ProcessPoolExecutor, reader: Reader, chunks: Iterator[Chunk], decoder: Decoder
-) -> Iterator[tuple[Chunk, Future[list[Outcome]]]]:
+    pool: ProcessPoolExecutor, reader: Reader, chunks: Iterator[Chunk]
+) -> Iterator[tuple[Chunk, Future[Outcomes]]]:
     """Submit each chunk: its samples to be read there, or their content where it must be read here."""
     if reader.reach == "anywhere":
         for chunk in chunks:
-            yield chunk, pool.submit(_read_and_decode, reader, [raw for _, raw in chunk], decoder)
+            yield chunk, pool.submit(_read_and_decode, [raw for _, raw in chunk])
         return
     with reader.reading() as read:
         for chunk in chunks:
-            yield chunk, pool.submit(_decode_contents, [_attempt(read, raw) for _, raw in chunk], decoder)
+            yield chunk, pool.submit(_decode_contents, [_attempt(read, raw) for _, raw in chunk])
 
 
-def _collect(chunk: Chunk, future: "Future[list[Outcome]]") -> Iterator[Decoded]:
+def _collected(chunk: Chunk, future: "Future[Outcomes]") -> tuple[Chunk, Outcomes]:
     try:
-        outcomes = future.result()
+        return chunk, future.result()
     except BrokenProcessPool as error:
         first, last = chunk[0][1].id, chunk[-1][1].id
         raise RuntimeError(
             f"a process died while decoding, in or near {first!r} to {last!r}: out of memory, or a file that crashes "
             f"the decoder; use fewer workers, or take the file out"
         ) from error
-    for (index, _), outcome in zip(chunk, outcomes, strict=True):
-        yield Decoded(index, *outcome)
 
 
-def _read_and_decode(reader: Reader, raws: list[Raw], decoder: Decoder) -> list[Outcome]:
-    with reader.reading() as read:
-        return [_outcome(_attempt(read, raw), decoder) for raw in raws]
+_own: list[Work] = []
+"""What this process works on, in a process of the pool: it would be slow to send with every chunk."""
 
 
-def _decode_contents(contents: "list[Content | Unreadable]", decoder: Decoder) -> list[Outcome]:
-    return [_outcome(content, decoder) for content in contents]
+def _begin(work: Work, stop: connection.Connection) -> None:
+    """Prepare a process of the pool: it ends with its parent, or when told to, and not by the signals meant for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _own.append(work)
+    # Else the collector would touch, and so copy, all that the parent holds.
+    gc.freeze()
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([stop] if parent is None else [stop, parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _attempt(read: Callable[[Raw], Content], raw: Raw) -> Content | Unreadable:
+def _read_and_decode(raws: list[Raw]) -> Outcomes:
+    (work,) = _own
+    with work.reader.reading() as read:
+        return _outcomes((_attempt(read, raw) for raw in raws), work)
+
+
+def _decode_contents(contents: list[Readable]) -> Outcomes:
+    (work,) = _own
+    return _outcomes(contents, work)
+
+
+def _attempt(read: Callable[[Raw], Content], raw: Raw) -> Readable:
     if raw.refused is not None:
         return Unreadable(raw.refused)
     try:
@@ -167,15 +293,57 @@ def _attempt(read: Callable[[Raw], Content], raw: Raw) -> Content | Unreadable:
         return error
 
 
-def _outcome(content: Content | Unreadable, decoder: Decoder) -> Outcome:
+def _outcomes(contents: Iterable[Readable], work: Work) -> Outcomes:
+    begin = time.perf_counter()
+    digests, results, recalled, crcs = bytearray(), [], [], []
+    for content in contents:
+        digest, result, known = _outcome(content, work)
+        digests += digest
+        results.append(result)
+        recalled.append(known)
+        crcs.append(0 if known or work.cache is None else _checksum(result))
+    return Outcomes(
+        digests=np.frombuffer(digests, dtype=np.uint8).reshape(-1, DIGEST_BYTES),
+        counts=np.array([0 if isinstance(result, str) else len(result) for result in results], dtype=np.int64),
+        crcs=np.array(crcs, dtype=np.uint32),
+        recalled=np.array(recalled, dtype=bool),
+        rows=_joined([result for result in results if not isinstance(result, str)], work.preprocessing),
+        reasons={place: result for place, result in enumerate(results) if isinstance(result, str)},
+        damaged=frozenset(work.cache.damaged if work.cache is not None else ()),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _outcome(content: Readable, work: Work) -> tuple[bytes, NDArray[Any] | str, bool]:
+    """Return the content's digest, its rows or why it is rejected, and whether the cache knew it."""
     if isinstance(content, Unreadable):
-        return None, None, str(content)
+        return NO_DIGEST, str(content), False
     encoded = content.tobytes() if isinstance(content, np.ndarray) else content
-    digest = hashlib.sha256(encoded).hexdigest()
+    digest = hashlib.sha256(encoded).digest()
+    known = work.cache.recall(digest) if work.cache is not None else None
+    if known is not None:
+        return digest, known, True
     try:
-        return digest, decoder(content), None
+        return digest, work.preprocessing.decode(content), False
     except Unreadable as error:
-        return digest, None, str(error)
+        return digest, str(error), False
+
+
+def _checksum(rows: NDArray[Any] | str) -> int:
+    return zlib.crc32(rows.encode()) if isinstance(rows, str) else zlib.crc32(np.ascontiguousarray(rows).data)
+
+
+def _joined(rows: list[NDArray[Any]], preprocessing: Preprocessing) -> NDArray[Any]:
+    """Return them in one array, which is faster to send than many."""
+    if not rows:
+        return np.empty((0, *preprocessing.shape), preprocessing.dtype)
+    joined = np.concatenate(rows)
+    if joined.shape[1:] != preprocessing.shape or joined.dtype != preprocessing.dtype:
+        raise TypeError(
+            f"the decoder of the kind {preprocessing.kind} gave {joined.dtype} {joined.shape[1:]}, and promised "
+            f"{preprocessing.dtype} {preprocessing.shape}"
+        )
+    return joined
 
 
 def _context() -> BaseContext:
@@ -185,15 +353,3 @@ def _context() -> BaseContext:
     """
     linux = os.uname().sysname == "Linux" if hasattr(os, "uname") else False
     return multiprocessing.get_context("fork" if linux else "spawn")
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

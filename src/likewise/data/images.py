@@ -143,7 +143,9 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 def _fitted(image: Image.Image, spec: ImageSpec) -> Pixels:
     grey = spec.channels == 1
-    image = image.convert("L" if grey else "RGB")
+    mode = "L" if grey else "RGB"
+    # Converting to the same mode would copy.
+    image = image if image.mode == mode else image.convert(mode)
     if spec.crop is not None:
         image = cropped(image, aspect=spec.width / spec.height, margin=spec.crop)
     if image.size != (spec.width, spec.height):

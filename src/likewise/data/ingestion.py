@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likewise.data.cleaning import duplicates, small_classes
-from likewise.data.decoding import decode_all
+from likewise.data.decoded import DecodeCache
+from likewise.data.decoding import Batch, decode_all
 from likewise.data.forgeries import imitated
 from likewise.data.kinds import Preprocessing
 from likewise.data.media import MediaWriter
 from likewise.data.raw import Source
-from likewise.data.rows import Rows, offsets_of
+from likewise.data.rows import Rows, offsets_of, ranges
+from likewise.data.volumes import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,7 @@ class Ingested:
             one row of it, or several, such as the windows of a long sound.
         quarantine: id, class (of a forgery that it imitates), path, reason: text, sorted by id.
         found: How many files the source had: those kept and those in quarantine.
+        recalled: How many of them the decode cache knew.
 
     Both frames end with the columns that the source carries along, named `carried.*`, of the types they have there.
     """
@@ -40,6 +44,7 @@ class Ingested:
     offsets: Rows
     quarantine: pd.DataFrame
     found: int
+    recalled: int
 
 
 def ingest(
@@ -50,11 +55,12 @@ def ingest(
     workers: int | None = None,
     min_class: int = 2,
     refuse_small: bool = True,
+    cache: DecodeCache | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ingested:
     """Decode the source into one array at `media_path`, and return what was kept and what was not.
 
-    Whatever the number of workers, the same source gives the same frames and the same bytes.
+    Whatever the number of workers, and whatever the cache knows, the same source gives the same frames and bytes.
 
     Args:
         source: The samples and their reader.
@@ -63,50 +69,86 @@ def ingest(
         workers: Processes that decode; all cores by default.
         min_class: How many usable samples a class needs.
         refuse_small: Refuse smaller classes; else their samples are left out.
-        progress: Called with the number of samples done and found, after each.
+        cache: What was decoded before, which is not decoded again; it takes the rest.
+        progress: Called with the number of samples done and found, now and then.
 
     Raises:
         ValueError: nothing can be used, or a class has too few usable samples; nothing is written.
         OSError: the disk is full; nothing is left behind.
     """
-    found = len(source)
-    reasons: list[str | None] = [None] * found
-    hashes: list[str | None] = [None] * found
-    rows: list[list[int]] = [[]] * found
-    size = math.prod(preprocessing.shape) * np.dtype(preprocessing.dtype).itemsize
-    decoded = decode_all(source, preprocessing.decode, sample_bytes=size, workers=workers)
+    taken = Taken(len(source))
     with MediaWriter(media_path, preprocessing.shape, preprocessing.dtype) as media:
-        for done, sample in enumerate(decoded, start=1):
-            reasons[sample.index] = sample.reason
-            if sample.rows is not None:
-                hashes[sample.index] = sample.hash
-                rows[sample.index] = [media.append(row) for row in sample.rows]
-            if progress is not None:
-                progress(done, found)
-        for index, reason in duplicates(source.raws, hashes).items():
-            reasons[index] = reason
-        for index, reason in small_classes(source.raws, reasons, least=min_class, refuse=refuse_small).items():
-            reasons[index] = reason
-        kept = [index for index, reason in enumerate(reasons) if reason is None]
-        media.keep([row for index in kept for row in rows[index]])
-    offsets = offsets_of(np.array([len(rows[index]) for index in kept]))
-    return Ingested(_samples(source, hashes, kept), offsets, _quarantine(source, reasons), found)
+        with closing(decode_all(source, preprocessing, workers=workers, cache=cache)) as batches:
+            for batch in batches:
+                taken.add(batch, first=media.extend(batch.rows))
+                if progress is not None:
+                    progress(taken.done, len(source))
+        taken.reject(duplicates(source.raws, taken.digests, taken.counts > 0))
+        taken.reject(small_classes(source.raws, taken.reasons, least=min_class, refuse=refuse_small))
+        kept = taken.kept()
+        media.keep(ranges(taken.starts[kept], taken.counts[kept]))
+    samples = _samples(source, taken.digests[kept], kept)
+    offsets = offsets_of(taken.counts[kept])
+    return Ingested(samples, offsets, _quarantine(source, taken.reasons), len(source), taken.recalled)
 
 
-def _samples(source: Source, hashes: Sequence[str | None], kept: Sequence[int]) -> pd.DataFrame:
-    chosen = [source.raws[index] for index in kept]
+class Taken:
+    """What is known of each of so many files, as it comes in.
+
+    Attributes:
+        reasons: Why each is left out, or None (n).
+        digests: SHA-256 of the content of each: uint8 (n, 32).
+        counts: How many rows each has: int64 (n,).
+        starts: The first of its rows: int64 (n,).
+        done: How many have come in.
+        recalled: How many of these the decode cache knew.
+    """
+
+    def __init__(self, files: int) -> None:
+        self.reasons: list[str | None] = [None] * files
+        self.digests = np.zeros((files, DIGEST_BYTES), dtype=np.uint8)
+        self.counts, self.starts = np.zeros((2, files), dtype=np.int64)
+        self.done = self.recalled = 0
+
+    def add(self, batch: Batch, *, first: int) -> None:
+        """Take in a batch whose rows begin at row `first`."""
+        self.digests[batch.indices], self.counts[batch.indices] = batch.digests, batch.counts
+        self.starts[batch.indices] = first + np.cumsum(batch.counts) - batch.counts
+        self.done += len(batch.indices)
+        self.recalled += int(batch.recalled.sum())
+        self.reject(batch.reasons)
+
+    def reject(self, reasons: Mapping[int, str]) -> None:
+        """Leave files out, each by its place."""
+        for index, reason in reasons.items():
+            self.reasons[index] = reason
+
+    def kept(self) -> Rows:
+        """Return the places of those that are not left out, in order."""
+        return np.array([index for index, reason in enumerate(self.reasons) if reason is None], dtype=np.int64)
+
+
+def _samples(source: Source, digests: NDArray[np.uint8], kept: Rows) -> pd.DataFrame:
+    """Return the samples that files are; the digests are those of the files kept."""
+    chosen = [source.raws[index] for index in kept.tolist()]
     return _frame(
         {
             "id": [raw.id for raw in chosen],
             "class": [raw.label for raw in chosen],
             "group": [raw.group for raw in chosen],
             "path": [raw.path for raw in chosen],
-            "hash": [hashes[index] for index in kept],
+            "hash": _hexadecimal(digests),
             "forges": [raw.forges for raw in chosen],
         },
         source,
         kept,
     )
+
+
+def _hexadecimal(digests: NDArray[np.uint8]) -> list[str | None]:
+    """Return each digest (n, 32) as text."""
+    text, length = digests.tobytes().hex(), 2 * DIGEST_BYTES
+    return [text[start : start + length] for start in range(0, len(text), length)]
 
 
 def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
@@ -124,7 +166,7 @@ def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
     )
 
 
-def _frame(columns: dict[str, list[str | None]], source: Source, rows: Sequence[int]) -> pd.DataFrame:
+def _frame(columns: dict[str, list[str | None]], source: Source, rows: Sequence[int] | Rows) -> pd.DataFrame:
     # Only here: the processes that decode import this module's neighbours, and pandas takes half a second.
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The media of all samples as one .npy file: written as samples come, put in order at the end."""
+"""The media of all samples as one .npy file: written as rows come, put in order at the end."""
 
 import io
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-BUFFER_BYTES, BLOCK_BYTES = 1 << 20, 64 << 20
+BLOCK_BYTES = 64 << 20
 
 
 class MediaWriter:
-    """Appends samples of one shape and type, then keeps the rows that are wanted.
+    """Appends rows of one shape and type, then keeps the rows that are wanted.
 
     The file appears at its place complete or not at all: a block that ends with an error, or without `keep`, leaves
     nothing behind. It writes plainly and not through a memory map, where a full disk would be a crash and not an error.
 
     Args:
         path: Where the .npy file shall be; `np.load` memory-maps it.
-        shape: The shape of one sample, such as (C, H, W).
+        shape: The shape of one row, such as (C, H, W).
         dtype: Their type, by NumPy's name.
     """
 
@@ -28,7 +28,6 @@ class MediaWriter:
         self._path = path
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
         self._rows = 0
-        self._unwritten = bytearray()
         self._arrived = path.with_name(f"{path.name}.arrived")
         self._ordered = path.with_name(f"{path.name}.ordered")
 
@@ -44,25 +43,23 @@ class MediaWriter:
         self._arrived.unlink(missing_ok=True)
         self._ordered.unlink(missing_ok=True)
 
-    def append(self, sample: NDArray[Any]) -> int:
-        """Write one sample, and return the row that it has for now.
+    def extend(self, rows: NDArray[Any]) -> int:
+        """Write rows (n, *shape), and return the number that the first of them has for now.
 
         Raises:
-            ValueError: another shape or type.
-            OSError: the disk is full, with the file's name.
+            ValueError: Another shape or type.
+            OSError: The disk is full, with the file's name.
         """
-        if sample.shape != self._shape or sample.dtype != self._dtype:
-            raise ValueError(f"a sample is {sample.dtype} {sample.shape}: expected {self._dtype} {self._shape}")
-        self._unwritten += sample.tobytes()
-        if len(self._unwritten) >= BUFFER_BYTES:
-            self._flush()
-        self._rows += 1
-        return self._rows - 1
+        if rows.shape[1:] != self._shape or rows.dtype != self._dtype:
+            raise ValueError(f"rows are {rows.dtype} {rows.shape[1:]}: expected {self._dtype} {self._shape}")
+        _write(self._file, np.ascontiguousarray(rows).data.cast("B") if rows.size else b"")
+        self._rows += len(rows)
+        return self._rows - len(rows)
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Make these rows, in this order, the file; it is in its place when this returns."""
-        self._flush()
-        if list(rows) == list(range(self._rows)):
+    def keep(self, rows: ArrayLike) -> None:
+        """Make these rows (n,), in this order, the file; it is in its place when this returns."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if np.array_equal(rows, np.arange(self._rows)):
             self._file.seek(0)
             _write(self._file, self._header(self._rows))
             self._file.close()
@@ -73,11 +70,7 @@ class MediaWriter:
             self._copy(rows, ordered)
         self._ordered.replace(self._path)
 
-    def _flush(self) -> None:
-        _write(self._file, self._unwritten)
-        self._unwritten = bytearray()
-
-    def _copy(self, rows: Sequence[int], ordered: io.FileIO) -> None:
+    def _copy(self, rows: NDArray[np.int64], ordered: io.FileIO) -> None:
         start = len(self._header(0))
         arrived = np.memmap(self._arrived, self._dtype, mode="r", offset=start, shape=(self._rows, *self._shape))
         block = max(1, BLOCK_BYTES // max(1, int(np.prod(self._shape)) * self._dtype.itemsize))
@@ -92,7 +85,7 @@ class MediaWriter:
         return header.getvalue()
 
 
-def _write(file: io.FileIO, content: bytes | bytearray) -> None:
+def _write(file: io.FileIO, content: bytes | memoryview) -> None:
     left = memoryview(content)
     try:
         while left:

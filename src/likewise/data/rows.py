@@ -36,8 +36,18 @@ def every_row(samples: Array, offsets: Array) -> tuple[Rows, Rows]:
         (array([1, 2, 3, 0]), array([3, 1]))
     """
     starts, counts = _extents(samples, offsets)
+    return ranges(starts, counts), counts
+
+
+def ranges(starts: Rows, counts: Rows) -> Rows:
+    """Return the numbers `start`, `start + 1` and so on, as many as each start's count, one start's after the other's.
+
+    Example:
+        >>> ranges(np.array([7, 2]), np.array([1, 3]))
+        array([7, 2, 3, 4])
+    """
     before = np.cumsum(counts) - counts
-    return np.repeat(starts - before, counts) + np.arange(counts.sum()), counts
+    return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
 
 def one_row(samples: Array, offsets: Array, *, seed: int) -> Rows:

@@ -24,8 +24,8 @@ from likewise.data.splits import SPELLINGS, assign
 from likewise.data.trials import TrialList, read_trials
 from likewise.stages.fetching import shown_on
 from likewise.stages.ingest_params import Checks, Params, Split
-
-PROGRESS_EVERY = 10_000
+from likewise.stages.reading import counting
+from likewise.stages.recall import recalling
 
 
 def run(params: Params, root: Path) -> None:
@@ -71,14 +71,20 @@ def run(params: Params, root: Path) -> None:
 
 def take_in(source: Source, params: Params, media: Path) -> Ingested:
     """Decode and clean the samples, their media to be written to a file."""
-    return ingest(
-        source,
-        params.preprocessing(),
-        media_path=media,
-        min_class=params.min_class,
-        refuse_small=params.checks.small_classes == "fail",
-        progress=_line,
-    )
+    preprocessing = params.preprocessing()
+    with recalling(preprocessing) as cache, counting() as count:
+        found = ingest(
+            source,
+            preprocessing,
+            media_path=media,
+            min_class=params.min_class,
+            refuse_small=params.checks.small_classes == "fail",
+            cache=cache,
+            progress=count,
+        )
+    if found.recalled:
+        print(f"ingest: {found.recalled:,} of {found.found:,} files were decoded before", flush=True)
+    return found
 
 
 def among(listed: TrialList, found: Ingested) -> TrialList:
@@ -251,11 +257,6 @@ def describe(summary: dict[str, Any]) -> str:
         forged = f", {counts['forgeries']:,} of them forgeries" if "forgeries" in counts else ""
         lines.append(f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes{forged}")
     return "\n".join(lines)
-
-
-def _line(done: int, found: int) -> None:
-    if done % PROGRESS_EVERY == 0:
-        print(f"ingest: {done:,} of {found:,} read", flush=True)
 
 
 if __name__ == "__main__":
