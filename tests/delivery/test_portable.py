@@ -61,8 +61,8 @@ def test_the_bytes_hold_no_place_nor_user(content: bytes) -> None:
     assert not any(len(part.metadata_props) for part in onnx.load_from_string(content).graph.node)
 
 
-def test_the_mirror_image_is_embedded_inside() -> None:
-    encoder = build(mirror=True)
+def test_mirror_and_shifted_images_are_embedded_inside() -> None:
+    encoder = build(mirror=True, shifts=1)
     (found,) = onnxruntime.InferenceSession(portable.export(encoder, SAMPLES)).run(None, {"samples": SAMPLES})
     with torch.no_grad():
         np.testing.assert_allclose(found, encoder.eval()(torch.from_numpy(SAMPLES)).numpy(), atol=portable.TOLERANCE)

@@ -155,8 +155,37 @@ def test_mirrored_is_the_mean_of_an_image_and_its_mirror_image(name: str, normal
 
 
 def test_only_images_are_mirrored() -> None:
-    with pytest.raises(ValueError, match=r"mirror: only images have a mirror image, and the samples are \(40, 9\)"):
+    with pytest.raises(ValueError, match=r"only images have such views, and the samples are \(40, 9\)"):
         build("conv", (40, 9), 8, mirror=True)
+    with pytest.raises(ValueError, match=r"only images have such views, and the samples are \(40, 9\)"):
+        build("tdnn", (40, 9), 8, shifts=1)
+    with pytest.raises(ValueError, match="shifts"):
+        small("conv", shifts=-1)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("shifts", [1, 2])
+def test_shifted_is_the_mean_of_an_image_at_places_around_its_own(shifts: int, mirror: bool) -> None:
+    plain, every = (
+        small("conv", mean=100.0, std=50.0),
+        small("conv", mean=100.0, std=50.0, shifts=shifts, mirror=mirror),
+    )
+    images = samples("conv", 4)
+    torch.testing.assert_close(every(images), plain(images), rtol=0, atol=0)
+    plain.eval(), every.eval()
+    rows, columns = np.indices((28, 28))
+    views = []
+    for down in range(-shifts, shifts + 1):
+        for across in range(-shifts, shifts + 1):
+            if down and across:
+                continue
+            read = (rows + down).clip(0, 27), (columns + across).clip(0, 27)
+            moved = images.numpy()[..., read[0], read[1]]
+            views += [moved, moved[..., ::-1]] if mirror else [moved]
+    assert len(views) == (4 * shifts + 1) * (1 + mirror)
+    mean = torch.stack([plain(torch.from_numpy(view.copy())) for view in views]).mean(dim=0)
+    torch.testing.assert_close(every(images), mean / mean.norm(dim=1, keepdim=True), rtol=1e-5, atol=1e-6)
+    assert from_description(every.describe()).shifts == shifts
 
 
 def test_description_holds_the_default_options_too() -> None:
@@ -176,7 +205,7 @@ def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) ->
 
 
 def test_an_incomplete_description_is_refused() -> None:
-    with pytest.raises(ValueError, match="lacks embedding, normalise, mirror, mean, std, options"):
+    with pytest.raises(ValueError, match="lacks embedding, normalise, mirror, shifts, mean, std, options"):
         from_description({"name": "conv", "input_shape": [1, 28, 28]})
 
 

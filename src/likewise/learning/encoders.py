@@ -20,6 +20,7 @@ from likewise.learning.tdnn import Tdnn
 from likewise.learning.vit import VisionTransformer
 
 LEAST_EMBEDDING, MOST_EMBEDDING = 2, 2048
+MOST_SHIFTS = 8
 
 NORM_FLOOR = 1e-6
 """Shorter embeddings are divided by this and not by their length, so that the gradient at zero is finite."""
@@ -40,8 +41,10 @@ class Encoder(nn.Module):
     The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
     learnt for the distance (`rescale`).
 
-    With `mirror` an image in evaluation mode is embedded together with its mirror image: the mean of both, brought to
-    length 1 with `normalise`, so that which way a face looks counts for less. Training sees single images.
+    In evaluation mode several views of an image may be embedded, and their mean, brought to length 1 with `normalise`,
+    is its embedding: with `shifts` the image moved up to so many pixels left, right, up and down, too, so that how it
+    was cut counts for less; with `mirror` all of these and their mirror images, so that which way a face looks does.
+    What moves in from outside repeats the edge. Training sees single images.
 
     Attributes:
         name: the backbone's name.
@@ -49,6 +52,7 @@ class Encoder(nn.Module):
         embedding: numbers an embedding.
         normalise: whether embeddings have length 1.
         mirror: whether the mirror image is embedded, too.
+        shifts: pixels up to which it is moved and embedded, too.
         options: every option of the backbone, the defaults too.
     """
 
@@ -65,13 +69,14 @@ class Encoder(nn.Module):
         *,
         normalise: bool,
         mirror: bool,
+        shifts: int,
         mean: Tensor,
         std: Tensor,
         options: dict[str, Any],
     ) -> None:
         super().__init__()
         self.name, self.input_shape, self.embedding = name, input_shape, embedding
-        self.normalise, self.mirror, self.options = normalise, mirror, options
+        self.normalise, self.mirror, self.shifts, self.options = normalise, mirror, shifts, options
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.register_buffer("scale", torch.ones(embedding))
@@ -88,13 +93,23 @@ class Encoder(nn.Module):
         standard = (samples.to(self.mean.dtype) - self.mean) / self.std
         if self.backbone.images and standard.dim() == 3:
             standard = standard.unsqueeze(1)
-        embeddings = self._embedded(standard)
-        if self.mirror and not self.training:
-            embeddings = self._scaled((embeddings + self._embedded(standard.flip(-1))) / 2)
-        return embeddings * self.scale
+        if self.training or not (self.mirror or self.shifts):
+            return self._embedded(standard) * self.scale
+        every = [self._embedded(view) for view in self._views(standard)]
+        return self._scaled(torch.stack(every).mean(dim=0)) * self.scale
 
     def _embedded(self, standard: Tensor) -> Tensor:
         return self._scaled(self.head(self.backbone(standard)).float())
+
+    def _views(self, standard: Tensor) -> list[Tensor]:
+        views, edge = [standard], self.shifts
+        if edge:
+            padded = F.pad(standard, (edge, edge, edge, edge), mode="replicate")
+            steps = [step for step in range(-edge, edge + 1) if step]
+            height, width = standard.shape[-2:]
+            views += [padded[..., edge + step : edge + step + height, edge : edge + width] for step in steps]
+            views += [padded[..., edge : edge + height, edge + step : edge + step + width] for step in steps]
+        return views + [view.flip(-1) for view in views] if self.mirror else views
 
     def _scaled(self, embeddings: Tensor) -> Tensor:
         return F.normalize(embeddings, eps=NORM_FLOOR) if self.normalise else embeddings
@@ -130,6 +145,7 @@ class Encoder(nn.Module):
             "embedding": self.embedding,
             "normalise": self.normalise,
             "mirror": self.mirror,
+            "shifts": self.shifts,
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
             "options": dict(self.options),
@@ -153,6 +169,7 @@ def build(
     *,
     normalise: bool = True,
     mirror: bool = False,
+    shifts: int = 0,
     initialiser: str = "default",
     seed: int = 0,
     mean: Numbers | None = None,
@@ -168,6 +185,7 @@ def build(
         embedding: numbers an embedding, 2 to 2048.
         normalise: give embeddings of length 1.
         mirror: embed images together with their mirror images, except while training.
+        shifts: embed images together with themselves moved up to so many pixels, except while training.
         initialiser: one of `initialisers.INITIALISERS`.
         seed: decides the first weights.
         mean: what is taken off each channel, in raw units, one number or one a channel; none: 127.5 for
@@ -190,8 +208,10 @@ def build(
     defaults = _options(kind)
     for option in options:
         one_of(f"option of the encoder {name}", option, defaults)
-    if mirror and len(shape) != 3:
-        raise ValueError(f"mirror: only images have a mirror image, and the samples are {shape}; set it to false")
+    if (mirror or shifts) and len(shape) != 3:
+        raise ValueError(
+            f"mirror and shifts: only images have such views, and the samples are {shape}; set false and 0"
+        )
     options = defaults | options
     statistics = (1,) if kind.symbols else shape
     with initialisers.seeded(seed), torch.device("cpu"):
@@ -202,6 +222,7 @@ def build(
             embedding,
             normalise=normalise,
             mirror=mirror,
+            shifts=whole(name, "shifts", shifts, least=0, most=MOST_SHIFTS),
             mean=_per_channel("mean", 0.0 if kind.symbols else mean, statistics),
             std=_per_channel("std", 1.0 if kind.symbols else std, statistics),
             options=options,
@@ -248,7 +269,7 @@ def _per_channel(name: str, given: Numbers | None, shape: tuple[int, ...]) -> Te
     return values.expand(shape[0]).clone().reshape(1, shape[0], *[1] * (len(shape) - 1))
 
 
-DESCRIPTION = ("name", "input_shape", "embedding", "normalise", "mirror", "mean", "std", "options")
+DESCRIPTION = ("name", "input_shape", "embedding", "normalise", "mirror", "shifts", "mean", "std", "options")
 """The entries of an encoder's description."""
 
 ENCODERS: dict[str, type[Backbone]] = {

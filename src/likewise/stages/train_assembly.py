@@ -78,6 +78,7 @@ def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[An
         params.embedding,
         normalise=params.normalise,
         mirror=params.mirror,
+        shifts=params.shifts,
         initialiser=params.initialiser,
         mean=mean,
         std=std,

@@ -75,6 +75,7 @@ class Params(Block):
     embedding: int = Field(ge=2, le=2048)
     normalise: bool
     mirror: bool
+    shifts: int = Field(ge=0, le=8)
     initialiser: Literal["default", "kaiming", "xavier", "orthogonal", "truncated_normal"]
     distance: Literal["euclidean", "squared_euclidean", "cosine", "manhattan"]
     loss: Literal[
