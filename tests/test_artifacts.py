@@ -123,6 +123,8 @@ def test_json_refuses_nan_and_missing_keys(tmp_path: Path) -> None:
         table.write({"a": float("nan")}, tmp_path)
     table.write({"a": 1}, tmp_path)
     assert table.read(tmp_path) == {"a": 1}
+    with pytest.raises(artifacts.ArtifactError, match=r"y.json: missing; run `dvc repro`[^;]*$"):
+        artifacts.Json("y.json", ()).read(tmp_path)
     (tmp_path / "x.json").write_text("{", encoding="utf-8")
     with pytest.raises(artifacts.ArtifactError, match=r"x.json: not JSON"):
         table.read(tmp_path)

@@ -133,6 +133,28 @@ def test_compare_with_an_unknown_alias(
     assert "`make repro` makes and registers a model" in done.err
 
 
+def test_augment_says_what_is_on_and_shows_it(fresh: Fresh, run: Likewise, tmp_path: Path) -> None:
+    root = fresh()
+    nothing = "train.augment: nothing is on; training sees the samples as they are stored.\n"
+    assert run(root / "data", "augment").out == nothing
+    assert set(json.loads(run(root, "augment", "--json").out)) == {"image", "audio", "sequence", "text"}
+    default = root / "reports" / "augment.png"
+    assert run(root / "data", "augment", "--show").out == f"{default}\n"
+    out = tmp_path / "made" / "sheet.png"
+    options = ("--out", out, "--classes", 2, "--versions", 3, "--seed", 5)
+    assert json.loads(run(root, "augment", "--show", *options, "--json").out) == {"path": str(out)}
+    for file in (default, out):
+        assert file.read_bytes().startswith(b"\x89PNG")
+    assert default.read_bytes() != out.read_bytes()
+
+
+def test_augment_before_there_are_samples(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    shutil.rmtree(root / "data" / "ingest")
+    refused(run(root, "augment", "--show"), "summary.json: missing; run `dvc repro`")
+    refused(run(root, "augment", "--show", "--out", "sheet.gif"), "sheet.gif: a contact sheet is a PNG file")
+
+
 def test_where_things_are(registered: tuple[Path, Registered], run: Likewise, tmp_path: Path) -> None:
     root, _ = registered
     assert run(root / "data", "where", "tracking").out == f"sqlite:///{root}/mlflow.db\n"

@@ -126,8 +126,9 @@ class Json:
         Raises:
             ArtifactError: when it is missing, not JSON, or lacks a key.
         """
+        path = present(root / self.path)
         try:
-            content = json.loads(present(root / self.path).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ArtifactError(f"{self.path}: not JSON ({error}); delete it and repro") from None
         return self._check(content)

@@ -1,4 +1,4 @@
-"""The command line: `likewise check | register | compare | where`."""
+"""The command line: `likewise check | register | compare | augment | where`."""
 
 from __future__ import annotations
 
@@ -69,6 +69,29 @@ def compare(
     print(f"distance     {answer.distance:.4f}")
     print(f"score        {answer.score:.4f} (same from {answer.threshold:.4f})")
     print(f"probability  {answer.probability:.1%}")
+
+
+@app.command()
+def augment(
+    show: Annotated[bool, typer.Option("--show", help="Write a contact sheet of what training sees.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write; reports/augment.png by default.")] = None,
+    classes: Annotated[int, typer.Option(min=1, max=100, help="So many classes, a sample each.")] = 6,
+    versions: Annotated[int, typer.Option(min=1, max=100, help="So many versions of each sample.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples and versions.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how samples are changed while training (train.augment); with --show, let a person look at it."""
+    from likewise.stages import sheet
+    from likewise.stages.train_params import Params
+
+    root = project_root()
+    params = Params.model_validate(load_params(root)["train"].model_dump())
+    if not show:
+        print(json.dumps(params.augment.model_dump()) if as_json else sheet.described(params.augment))
+        return
+    path = out or root / "reports" / "augment.png"
+    sheet.write(params, root, path, classes=classes, versions=versions, seed=seed)
+    print(json.dumps({"path": str(path)}) if as_json else path)
 
 
 @app.command()

@@ -71,6 +71,36 @@ def test_a_point_that_does_not_move_can_be_drawn() -> None:
     assert picture.shape == (1, 128, 128)
 
 
+def test_sounds_on_one_scale_can_be_compared() -> None:
+    soft = np.full((1, 4, 6), -9.0, dtype=np.float32)
+    loud = np.full((1, 4, 6), 0.0, dtype=np.float32)
+    scale = np.concatenate([soft, loud, np.full((1, 4, 6), -18.0, dtype=np.float32)])
+    for rows, wanted in ((soft, 128), (loud, 255)):
+        picture, _ = portrait("audio", rows, scale=scale)
+        assert picture is not None
+        assert (picture == wanted).all()
+
+
+def test_lines_on_one_scale_can_be_compared() -> None:
+    line = np.array([[[0.0, 1.0], [0.0, 1.0]]], dtype=np.float32)
+    scale = np.concatenate([line, 2 * line])
+    extents = []
+    for rows in (line, 2 * line):
+        picture, _ = portrait("sequence", rows, scale=scale)
+        assert picture is not None
+        extents.append([np.ptp(places) for places in np.nonzero(picture[0] == 0)])
+    (tall, wide), (taller, wider) = extents
+    assert 55 < tall < 65
+    assert 55 < wide < 65
+    assert min(taller, wider) > 110
+
+
+def test_pictures_between_whole_numbers_are_rounded() -> None:
+    picture, _ = portrait("image", np.array([[[[0.4, 254.6]]]], dtype=np.float32))
+    assert picture is not None
+    assert picture.tolist() == [[[0, 255]]]
+
+
 def test_a_text_is_its_words() -> None:
     rows = kinds.build("text", length=16).rows("Größe & <b>".encode())
     assert portrait("text", rows) == (None, "Größe & <b>")

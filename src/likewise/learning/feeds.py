@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from likewise.choices import choose
+from likewise.data.augment import turned
+from likewise.data.batches import Media
 from likewise.learning.row_tuples import PairTuples, TripletTuples
 from likewise.tuples import samplers
 
@@ -29,6 +31,15 @@ class Batch:
     labels: Tensor
     tuples: PairTuples | TripletTuples | None = None
     quarters: Tensor | None = None
+
+    def gathered(self, media: Media, *, seed: int, part: slice = slice(None)) -> Tensor:
+        """Return a row of each sample of a part, turned, on the media's device; not augmented yet.
+
+        The rows are drawn by the seed for the whole batch: alike in all processes, and when training is resumed.
+        """
+        rows = media.one_each(self.samples, seed=seed)
+        samples = media.gather(rows[part])
+        return samples if self.quarters is None else turned(samples, self.quarters[part])
 
 
 class Feed(Protocol):

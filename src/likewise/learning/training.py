@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.choices import choose
-from likewise.data.augment import Augmentation, turned
+from likewise.data.augment import Augmentation
 from likewise.data.augmentations import Augment
 from likewise.data.batches import Media
 from likewise.learning import optimisation, parts
@@ -235,7 +235,8 @@ class Fit:
         device, count = self._media.device, len(batch.samples)
         share = self._processes.share(count)
         generator = torch.Generator().manual_seed(self._seed(epoch, step, self._processes.rank))
-        samples = self._settings.augment(self._gathered(batch, share, epoch, step), generator=generator)
+        seen = batch.gathered(self._media, seed=self._seed(epoch, step), part=share)
+        samples = self._settings.augment(seen, generator=generator)
         own, send_back = parts.embed(self._embed, samples, parts=self._settings.accumulate)
         embeddings = self._processes.gather(own, count).requires_grad_()
         self._optimizer.zero_grad(set_to_none=True)
@@ -249,12 +250,6 @@ class Fit:
         if self._average:
             self._average.update()
         return result, norm.detach()
-
-    def _gathered(self, batch: Batch, part: slice, epoch: int, step: int) -> Tensor:
-        """Return a row of each sample of a part, drawn for the whole batch: alike in all processes and when resumed."""
-        rows = self._media.one_each(batch.samples, seed=self._seed(epoch, step))
-        samples = self._media.gather(rows[part])
-        return samples if batch.quarters is None else turned(samples, batch.quarters[part])
 
     def _embed(self, samples: Tensor) -> Tensor:
         if self._settings.channels_last and samples.ndim == 4:
@@ -276,7 +271,7 @@ class Fit:
             tuples = _moved(batch.tuples, device)
             # Given tuples may name any row; of a batch that is mined, a few classes tell enough.
             part = slice(LOOKED_AT) if tuples is None else slice(None)
-            samples = self._gathered(batch, part, epoch=1, step=1)
+            samples = batch.gathered(self._media, seed=self._seed(1, 1), part=part)
             self._diagnosis = Diagnosis(samples, batch.labels[part].to(device), tuples)
         seen = self._diagnosis.look(self.encoder, self.loss, epoch=epoch)
         self.progress.layers.extend(seen.layers)

@@ -46,7 +46,7 @@ def set_up(params: Params, root: Path) -> training.Fit:
         rotations=params.rotations,
     )
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
-    given["augment"] = augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
+    given["augment"] = augmentation(params, root)
     return training.Fit(
         new_encoder(params, array, media.rows(train.index.to_numpy())[0]).to(media.device),
         new_loss(params, classes=params.rotations * len(classes)).to(media.device),
@@ -56,6 +56,11 @@ def set_up(params: Params, root: Path) -> training.Fit:
         settings=training.Settings(**given),
         processes=Processes.joined(),
     )
+
+
+def augmentation(params: Params, root: Path) -> augmentations.Augment:
+    """Return how the samples of each batch are changed."""
+    return augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
 
 
 def refuse_not_square(shape: tuple[int, ...], *, rotations: int) -> None:
