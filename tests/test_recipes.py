@@ -64,7 +64,7 @@ def test_sequences_from_the_wheel_to_the_figures(tmp_path: Path, empty_store: Pa
         "train: 3000": "train: 200",
         "val: 400": "val: 40",
         "test: 10000": "test: 200",
-        "epochs: 40": "epochs: 2",
+        "epochs: 30": "epochs: 2",
     }
     root = run_recipe("sequences", tmp_path, SMALL | changes, store=empty_store)
     samples = artifacts.SAMPLES.read(root)
