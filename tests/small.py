@@ -110,6 +110,7 @@ def write_samples(root: Path) -> None:
             "found": len(frame),
             "kept": len(frame),
             "rows": len(frame),
+            "left_out": {"samples": 0, "bytes": 0},
             "quarantined": {},
             "splits": splits,
             "checks": {"constant": {"mode": "warn", "count": 0, "examples": []}},

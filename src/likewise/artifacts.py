@@ -330,7 +330,19 @@ QUARANTINE = Table(
 )
 SUMMARY = Json(
     "data/ingest/summary.json",
-    ("source", "kind", "found", "kept", "quarantined", "splits", "shape", "checks", "preprocessing", "rows"),
+    (
+        "source",
+        "kind",
+        "found",
+        "kept",
+        "rows",
+        "left_out",
+        "quarantined",
+        "splits",
+        "shape",
+        "checks",
+        "preprocessing",
+    ),
 )
 TRIALS = Table("data/ingest/trials.parquet", _PAIR_TYPES, _PAIR_CHECKS)
 """The test trials as a list gives them, in its order; there only where `ingest.trials` names one."""

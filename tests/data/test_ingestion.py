@@ -99,6 +99,7 @@ def same(one: Ingested, other: Ingested) -> None:
     pd.testing.assert_frame_equal(one.samples, other.samples)
     pd.testing.assert_frame_equal(one.quarantine, other.quarantine)
     np.testing.assert_array_equal(one.offsets, other.offsets)
+    np.testing.assert_array_equal(one.left_out, other.left_out)
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
@@ -318,3 +319,22 @@ def test_other_kinds_come_in_the_same_way(
     assert len(result.quarantine) == 1
     wanted = np.concatenate([made.rows(contents[number]) for number in (0, 2, 1, 3)])
     np.testing.assert_array_equal(np.load(tmp_path / "media.npy"), wanted)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_cut_off_a_text_is_counted_of_those_kept_also_when_the_cache_knows_them(
+    workers: int, tmp_path: Path
+) -> None:
+    texts = [f"{number:03} {'x' * (number % 20)}" for number in range(80)]
+    for number, text in enumerate(texts):
+        put(tmp_path / "in" / "ab"[number % 2] / f"{number:03}.txt", text.encode())
+    put(tmp_path / "in/b/copy.txt", texts[19].encode())
+    put(tmp_path / "in/a/wrong.txt", b"\xff" * 30)
+    made, source = build("text", length=16), open_source("folder", tmp_path / "in")
+    for recalled in (0, 82):
+        with known(tmp_path / "cache", made) as cache:
+            result = ingest(source, made, media_path=tmp_path / "media.npy", workers=workers, cache=cache)
+        assert result.recalled == recalled
+        wanted = [max(0, len(texts[int(Path(name).stem)]) - 16) for name in result.samples["id"]]
+        assert result.left_out.tolist() == wanted
+        assert sum(wanted) == 4 * (1 + 2 + 3 + 4 + 5 + 6 + 7)

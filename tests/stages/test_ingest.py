@@ -585,3 +585,20 @@ def test_near_duplicates_of_long_sounds_are_found_by_their_windows(tmp_path: Pat
 def test_the_block_of_the_kind_is_the_one_that_is_there(changes: dict[str, Any], words: str, project: Path) -> None:
     with pytest.raises(ValueError, match=words):
         block(project, **changes)
+
+
+@pytest.mark.parametrize("longest", [11, 20])
+def test_texts_that_are_cut_are_counted_in_the_summary_and_aloud(
+    longest: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path / "project", data=False)
+    for number in range(48):
+        text = f"{number:02} {'y' * (longest - 3 if number % 4 == 0 else 5)}"
+        put(root / "raw" / "abc"[number % 3] / f"{number}.txt", text.encode())
+    ingest.run(
+        block(root, kind="text", image=None, text={"length": 11}, checks=CHECKS | {"near_duplicates": "off"}), root
+    )
+    cut = {"samples": 12, "bytes": 108} if longest == 20 else {"samples": 0, "bytes": 0}
+    assert artifacts.SUMMARY.read(root)["left_out"] == cut
+    told = "ingest: 12 texts are longer than 11 bytes (ingest.text.length): 108 bytes are cut off"
+    assert (told in capsys.readouterr().out.splitlines()) == (longest == 20)

@@ -47,6 +47,7 @@ class Batch:
         indices: Their places in the source: int64 (n,).
         digests: SHA-256 of the content of each: uint8 (n, 32), zeros where it could not be read.
         counts: How many rows the decoder made of each: int64 (n,), 0 where it was rejected.
+        left_out: How many bytes of each are in none of its rows: int64 (n,), 0 where it was rejected.
         rows: Those rows, one sample's after the other's: (sum of counts, *shape).
         reasons: Why a sample was rejected, by its place in the source.
         recalled: Which ones were in the decode cache: bool (n,).
@@ -55,6 +56,7 @@ class Batch:
     indices: NDArray[np.int64]
     digests: NDArray[np.uint8]
     counts: NDArray[np.int64]
+    left_out: NDArray[np.int64]
     rows: NDArray[Any]
     reasons: dict[int, str]
     recalled: NDArray[np.bool_]
@@ -81,6 +83,7 @@ class Outcomes:
 
     digests: NDArray[np.uint8]
     counts: NDArray[np.int64]
+    left_out: NDArray[np.int64]
     crcs: NDArray[np.uint32]
     recalled: NDArray[np.bool_]
     rows: NDArray[Any]
@@ -195,6 +198,7 @@ def _batch(chunk: Chunk, outcomes: Outcomes) -> Batch:
         indices=np.array(indices, dtype=np.int64),
         digests=outcomes.digests,
         counts=outcomes.counts,
+        left_out=outcomes.left_out,
         rows=outcomes.rows,
         reasons={indices[place]: reason for place, reason in outcomes.reasons.items()},
         recalled=outcomes.recalled,
@@ -295,16 +299,18 @@ def _attempt(read: Callable[[Raw], Content], raw: Raw) -> Readable:
 
 def _outcomes(contents: Iterable[Readable], work: Work) -> Outcomes:
     begin = time.perf_counter()
-    digests, results, recalled, crcs = bytearray(), [], [], []
+    digests, results, left_out, recalled, crcs = bytearray(), [], [], [], []
     for content in contents:
         digest, result, known = _outcome(content, work)
         digests += digest
         results.append(result)
+        left_out.append(_left_out(content, result, work))
         recalled.append(known)
         crcs.append(0 if known or work.cache is None else _checksum(result))
     return Outcomes(
         digests=np.frombuffer(digests, dtype=np.uint8).reshape(-1, DIGEST_BYTES),
         counts=np.array([0 if isinstance(result, str) else len(result) for result in results], dtype=np.int64),
+        left_out=np.array(left_out, dtype=np.int64),
         crcs=np.array(crcs, dtype=np.uint32),
         recalled=np.array(recalled, dtype=bool),
         rows=_joined([result for result in results if not isinstance(result, str)], work.preprocessing),
@@ -327,6 +333,13 @@ def _outcome(content: Readable, work: Work) -> tuple[bytes, NDArray[Any] | str, 
         return digest, work.preprocessing.decode(content), False
     except Unreadable as error:
         return digest, str(error), False
+
+
+def _left_out(content: Readable, result: NDArray[Any] | str, work: Work) -> int:
+    """Return how many bytes of what was decoded are in none of its rows; the cache does not keep that."""
+    if isinstance(content, Unreadable) or isinstance(result, str):
+        return 0
+    return work.preprocessing.left_out(content)
 
 
 def _checksum(rows: NDArray[Any] | str) -> int:

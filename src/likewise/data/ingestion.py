@@ -33,6 +33,8 @@ class Ingested:
         samples: id, class, group, path, hash, forges: text, sorted by id, a row a file.
         offsets: where each sample begins in the media, and where the last one ends: int64 (samples + 1). A sample is
             one row of it, or several, such as the windows of a long sound.
+        left_out: how many bytes of each sample are in none of its rows, such as those past the length of a text: int64
+            (samples).
         quarantine: id, class (of a forgery that it imitates), path, reason: text, sorted by id.
         found: How many files the source had: those kept and those in quarantine.
         recalled: How many of them the decode cache knew.
@@ -42,6 +44,7 @@ class Ingested:
 
     samples: pd.DataFrame
     offsets: Rows
+    left_out: NDArray[np.int64]
     quarantine: pd.DataFrame
     found: int
     recalled: int
@@ -89,7 +92,8 @@ def ingest(
         media.keep(ranges(taken.starts[kept], taken.counts[kept]))
     samples = _samples(source, taken.digests[kept], kept)
     offsets = offsets_of(taken.counts[kept])
-    return Ingested(samples, offsets, _quarantine(source, taken.reasons), len(source), taken.recalled)
+    quarantine = _quarantine(source, taken.reasons)
+    return Ingested(samples, offsets, taken.left_out[kept], quarantine, len(source), taken.recalled)
 
 
 class Taken:
@@ -100,6 +104,7 @@ class Taken:
         digests: SHA-256 of the content of each: uint8 (n, 32).
         counts: How many rows each has: int64 (n,).
         starts: The first of its rows: int64 (n,).
+        left_out: How many bytes of each are in none of its rows: int64 (n,).
         done: How many have come in.
         recalled: How many of these the decode cache knew.
     """
@@ -107,12 +112,13 @@ class Taken:
     def __init__(self, files: int) -> None:
         self.reasons: list[str | None] = [None] * files
         self.digests = np.zeros((files, DIGEST_BYTES), dtype=np.uint8)
-        self.counts, self.starts = np.zeros((2, files), dtype=np.int64)
+        self.counts, self.starts, self.left_out = np.zeros((3, files), dtype=np.int64)
         self.done = self.recalled = 0
 
     def add(self, batch: Batch, *, first: int) -> None:
         """Take in a batch whose rows begin at row `first`."""
         self.digests[batch.indices], self.counts[batch.indices] = batch.digests, batch.counts
+        self.left_out[batch.indices] = batch.left_out
         self.starts[batch.indices] = first + np.cumsum(batch.counts) - batch.counts
         self.done += len(batch.indices)
         self.recalled += int(batch.recalled.sum())

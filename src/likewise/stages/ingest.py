@@ -123,6 +123,7 @@ def summed_up(
         "found": found.found,
         "kept": found.found - len(found.quarantine),
         "rows": int(found.offsets[-1]),
+        "left_out": {"samples": int((found.left_out > 0).sum()), "bytes": int(found.left_out.sum())},
         "quarantined": reasons(found.quarantine["reason"]),
         "splits": held(samples),
         "checks": reported(findings, params.checks),
@@ -248,6 +249,11 @@ def describe(summary: dict[str, Any]) -> str:
     lines = [f"ingest: {summary['found']:,} found, {summary['kept']:,} kept, {left_out:,} in quarantine"]
     if summary["rows"] > summary["kept"]:
         lines.append(f"ingest: {summary['rows']:,} windows of the {summary['kept']:,} kept")
+    cut = summary["left_out"]
+    if cut["samples"]:
+        # Texts are the only kind of which something is left out.
+        length = f"{summary['shape'][0]} bytes (ingest.text.length)"
+        lines.append(f"ingest: {cut['samples']:,} texts are longer than {length}: {cut['bytes']:,} bytes are cut off")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
     if "trials" in summary:
         counts = summary["trials"]
