@@ -237,6 +237,17 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def all_or_none(root: Path, *paths: str) -> Iterator[None]:
+    """Take these files away if the block ends badly: what is left of a stage is whole."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            (root / path).unlink(missing_ok=True)
+        raise
+
+
 def sha256(*paths: Path) -> str:
     """Return the SHA-256 of files and folders: of names relative to each path given, and of contents."""
     digest = hashlib.sha256()

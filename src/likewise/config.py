@@ -135,10 +135,10 @@ def run_stage(name: str, model: type[BlockT], run: Callable[[BlockT, Path], None
         if "LOCAL_RANK" in os.environ:
             sys.exit(130)
         sys.exit(_last_line(name, "interrupted; run the same command again to go on", 130))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("LIKEWISE_TRACEBACK"):
             traceback.print_exc()
-        sys.exit(_last_line(name, str(error), 2))
+        sys.exit(_last_line(name, _said(error), 2))
 
 
 @contextmanager
@@ -162,6 +162,22 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word most like `word`, if any is like it at all."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def legible(text: str) -> str:
+    r"""Return a line with what does not print escaped: a file's name cannot break it, nor steer the terminal.
+
+    >>> legible("é/a\nb\x1b[2J.png")
+    'é/a\\nb\\x1b[2J.png'
+    """
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory: {legible(str(error)) or 'stop what else runs here, or use a smaller input'}"
+    # Only mistakes in the params are several lines.
+    return str(error) if isinstance(error, ConfigError) else legible(str(error))
 
 
 def _last_line(name: str, message: str, code: int) -> int:

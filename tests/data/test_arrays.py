@@ -3,6 +3,7 @@ import importlib.machinery
 import importlib.util
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -108,8 +109,9 @@ def test_idx_refuses_a_wrong_magic_number(tmp_path: Path, name: str) -> None:
 def test_idx_refuses_a_file_that_is_not_as_long_as_it_says(tmp_path: Path, name: str) -> None:
     file = mnist(tmp_path) / name
     content = file.read_bytes()
+    header = 16 if "images" in name else 8
     file.write_bytes(content[:-1])
-    with pytest.raises(ValueError, match=f"{name} is truncated: {len(content) - 1} bytes, .* says {len(content)}"):
+    with pytest.raises(ValueError, match=rf"{name} is truncated: its header .* says {len(content) - header} bytes"):
         open_idx(tmp_path)
     file.write_bytes(content + b"x")
     with pytest.raises(ValueError, match=f"{name} is too long"):
@@ -119,12 +121,41 @@ def test_idx_refuses_a_file_that_is_not_as_long_as_it_says(tmp_path: Path, name:
         open_idx(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [b"not gzip at all", gzip.compress(bytes(500))[:20]])
-def test_idx_refuses_a_damaged_gzip(tmp_path: Path, damage: bytes) -> None:
-    (mnist(tmp_path) / FILES[0]).unlink()
-    put(tmp_path / f"{FILES[0]}.gz", damage)
+@pytest.mark.parametrize("damage", ["none", "truncated", "checksum"])
+def test_idx_refuses_a_damaged_gzip(tmp_path: Path, damage: str) -> None:
+    packed = gzip.compress((mnist(tmp_path) / FILES[0]).read_bytes())
+    (tmp_path / FILES[0]).unlink()
+    damaged = {"none": b"not gzip at all", "truncated": packed[:-20], "checksum": packed[:-8] + bytes(8)}
+    put(tmp_path / f"{FILES[0]}.gz", damaged[damage])
     with pytest.raises(ValueError, match=rf"{FILES[0]}\.gz cannot be read: "):
         open_idx(tmp_path)
+
+
+def test_idx_does_not_unpack_more_than_its_header_says(tmp_path: Path) -> None:
+    content = (mnist(tmp_path) / FILES[0]).read_bytes()
+    (tmp_path / FILES[0]).unlink()
+    packed = put(tmp_path / f"{FILES[0]}.gz", gzip.compress(content) + gzip.compress(bytes(1 << 28), 1))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"{FILES[0]}\.gz is too long: its header \(4, 6, 5\) says 120 bytes$"):
+        open_idx(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+    put(packed, gzip.compress(content[:4] + b"\xff" * 12))
+    with pytest.raises(ValueError, match=rf"{FILES[0]}\.gz says that it holds \d+ bytes \(.*\), more than 2147483648$"):
+        open_idx(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_idx_refuses_empty_files_and_links_that_lead_outside(name: str, tmp_path: Path) -> None:
+    file = mnist(tmp_path / "data") / name
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{name} begins with '' and not with IDX's magic number"):
+        open_idx(tmp_path / "data")
+    file.unlink()
+    file.symlink_to(put(tmp_path / "secret", b"secret"))
+    with pytest.raises(ValueError, match=rf"{name} is a link that leads outside the folder$"):
+        open_idx(tmp_path / "data")
 
 
 def test_idx_refuses_counts_that_differ(tmp_path: Path) -> None:

@@ -1,5 +1,10 @@
+import gzip
+import inspect
+import io
 import os
+import sys
 import tarfile
+import tracemalloc
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -117,6 +122,119 @@ def test_a_damaged_archive_is_refused_by_name(tmp_path: Path) -> None:
     zip_bytes[zip_bytes.index(b"PK\x01\x02")] = 0
     with pytest.raises(ValueError, match=r"bad\.zip is damaged: "):
         open_folder(put(tmp_path / "bad.zip", bytes(zip_bytes)))
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_cut_short_anywhere_is_refused_and_never_shorter(tmp_path: Path, format: int) -> None:
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w", format=format) as file:
+        for name in ("a/1.png", f"a/{'long' * 30}.png", "b/é.png"):
+            info = tarfile.TarInfo(name)
+            info.size = 700
+            file.addfile(info, io.BytesIO(bytes(700)))
+        end = file.offset
+    whole = archive.read_bytes()
+    assert len(open_folder(archive)) == 3
+    for length in range(0, end + 512, 256):
+        with pytest.raises(ValueError, match=r"a\.tar is (damaged: |neither a folder nor a zip or tar archive, or )"):
+            open_folder(put(archive, whole[:length]))
+    assert len(open_folder(put(archive, whole[: end + 512]))) == 3
+
+
+def test_a_damaged_header_is_no_end_of_a_tar(tmp_path: Path) -> None:
+    archive = tarred(class_folders(tmp_path / "folder"), tmp_path / "a.tar")
+    content = bytearray(archive.read_bytes())
+    place = content.index(b"b/001.png")
+    content[place : place + 3] = b"\xff\xff\xff"
+    with pytest.raises(ValueError, match=r"a\.tar is damaged: bad checksum, and no end mark"):
+        open_folder(put(archive, bytes(content)))
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_compressed_tar_cut_short_is_refused(tmp_path: Path, kind: str, share: float) -> None:
+    archive = tarred(class_folders(tmp_path / "folder", each=30), tmp_path / f"a.tar.{kind}", mode=f"w:{kind}")
+    content = archive.read_bytes()
+    with pytest.raises(ValueError, match=r"a\.tar\.\w+ is (damaged: |neither a folder nor a zip or tar archive, or )"):
+        open_folder(put(archive, content[: int(share * len(content))]))
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_an_extension_of_a_header_cannot_fill_the_memory(tmp_path: Path, kind: bytes) -> None:
+    archive = tmp_path / "a.tar.gz"
+    with gzip.open(archive, "wb", compresslevel=1) as file:
+        file.write(header("a/1.png", 0) + header("x", 1 << 26, kind) + bytes(1 << 26))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"a\.tar\.gz is damaged: a header says {1 << 26} bytes$"):
+        open_folder(archive)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 23
+
+
+def test_a_tar_that_unpacks_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(header("a/1.png", 8 << 40) + bytes(1 << 20))
+    with pytest.raises(ValueError, match=r"a\.tar\.gz is damaged: it unpacks to more than 200 times its \d+ bytes"):
+        open_folder(tmp_path / "a.tar.gz")
+
+
+@pytest.mark.parametrize("size", [-1024, -512, -1])
+def test_a_tar_that_leads_back_is_no_endless_list(tmp_path: Path, size: int) -> None:
+    with pytest.raises(ValueError, match=rf"a\.tar is damaged: a header says {size} bytes$"):
+        open_folder(put(tmp_path / "a.tar", header("a/1.png", 0) + header("a/2.png", size) + bytes(10240)))
+    with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT) as file:
+        for name in ("a/1.png", "a/2.png"):
+            info = tarfile.TarInfo(name)
+            info.pax_headers = {"comment": "x" * 10}
+            file.addfile(info)
+    record = f"size={size}".ljust(18, "\n").encode()
+    content = (tmp_path / "b.tar").read_bytes().replace(b"comment=xxxxxxxxxx", record)
+    with pytest.raises(ValueError, match=r"b\.tar is damaged: "):
+        open_folder(put(tmp_path / "b.tar", content))
+
+
+def test_places_outside_a_zip_are_refused(tmp_path: Path) -> None:
+    archive = zipped(class_folders(tmp_path / "folder", classes=["a"], each=3), tmp_path / "a.zip")
+    content = bytearray(archive.read_bytes())
+    entries = [place for place in range(len(content)) if content[place : place + 4] == b"PK\x01\x02"]
+    content[entries[0] + 42 : entries[0] + 46] = (1 << 30).to_bytes(4, "little")
+    content[entries[1] + 20 : entries[1] + 24] = (1 << 31).to_bytes(4, "little")
+    outside = "damaged in the archive: it lies outside"
+    assert seen(open_folder(put(archive, bytes(content)))) == {
+        "a/000.png": outside,
+        "a/001.png": outside,
+        "a/002.png": None,
+    }
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_an_archive_that_vanishes_is_said(tmp_path: Path, kind: str) -> None:
+    archive = tmp_path / f"a.{kind}"
+    folder = class_folders(tmp_path / "folder")
+    zipped(folder, archive) if kind == "zip" else tarred(folder, archive, mode=f"w:{kind.partition('.')[2]}")
+    source = open_folder(archive)
+    archive.unlink()
+    with pytest.raises(ValueError, match=rf"^the archive .*a\.{kind} vanished before it was read$"):
+        source.read(source.raws[0])
+
+
+def test_folders_in_folders_without_end_are_listed(tmp_path: Path) -> None:
+    depth = 150
+    put(tmp_path.joinpath("root", *["d"] * depth, "1.png"), PNG)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        source = open_folder(tmp_path / "root")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert [raw.label for raw in source] == ["/".join(["d"] * depth)]
 
 
 @pytest.mark.parametrize("name", ["../evil/1.png", "a/../../evil.png", "/etc/1.png", "C:/a/1.png", "..\\a\\1.png"])

@@ -15,7 +15,7 @@ from likewise.data.decoding import decode_all
 from likewise.data.kinds import build
 from likewise.data.raw import Raw, Source, Unreadable
 from likewise.data.shards import open_parquet
-from likewise.data.tables import Columns
+from likewise.data.tables import FREE_ROWS, Columns
 from tests.data.pictures import encoded, noise, put
 from tests.data.readings import told
 
@@ -207,6 +207,20 @@ def test_what_is_no_such_table_is_refused_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty has no \.parquet file: put the shards there"):
         open_parquet(tmp_path / "empty")
+
+
+def test_a_file_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path: Path) -> None:
+    zeros = pa.array(np.zeros(FREE_ROWS + 1, np.int8))
+    image, label = (pa.DictionaryArray.from_arrays(zeros, pa.array([value])) for value in (b"image", "a"))
+    file = saved(pa.table({"image": image.cast(pa.binary()), "label": label}), tmp_path / "a.parquet", group=1 << 20)
+    with pytest.raises(ValueError, match=r"a\.parquet says it has 1000001 rows, in \d+ bytes: a decompression bomb is"):
+        open_parquet(file)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"info": {"features": {"label": {"names": 7}}}}', b"\xff"])
+def test_a_description_of_the_classes_that_is_none_does_not_matter(content: bytes, tmp_path: Path) -> None:
+    table = hub(0, 2).replace_schema_metadata({b"huggingface": content})
+    assert [raw.label for raw in open_parquet(saved(table, tmp_path / "a.parquet"))] == ["0", "1"]
 
 
 def test_shards_must_fit_each_other(tmp_path: Path) -> None:

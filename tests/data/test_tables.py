@@ -3,6 +3,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.data import tables
-from likewise.data.tables import find_table, flags, forgeries, groups, read_table, texts, without
+from likewise.data.tables import FREE_ROWS, find_table, flags, forgeries, groups, read_table, texts, without
 from tests.data.pictures import put
 
 ROWS = {"path": ["a.png", "b;1,2|.png"], "label": ["007", "x y"], "note": ['say "ja"\nor no', None]}
@@ -119,6 +120,43 @@ def test_a_table_that_is_not_in_the_folder_is_refused(tmp_path: Path, name: str)
         ValueError, match=rf"has no table '{name}' \(ingest\.table, a path in that folder\); known: m\.csv"
     ):
         find_table(tmp_path / "raw", name)
+
+
+def test_a_table_that_is_a_link_elsewhere_is_not_read(tmp_path: Path) -> None:
+    put(tmp_path / "secret" / "users.csv", b"user,password\n")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "m.csv").symlink_to(tmp_path / "secret" / "users.csv")
+    (tmp_path / "raw" / "lists").symlink_to(tmp_path / "secret")
+    for name in (None, "m.csv", "lists/users.csv"):
+        with pytest.raises(ValueError, match=r"\.csv is a link that leads outside the folder$"):
+            find_table(tmp_path / "raw", name)
+
+
+def test_a_table_of_more_rows_than_its_bytes_can_hold_is_refused(tmp_path: Path) -> None:
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(FREE_ROWS + 1, np.int8)), pa.array(["a.png"]))
+    table = pa.table({"path": names, "label": names})
+    pq.write_table(table[:FREE_ROWS], tmp_path / "m.parquet")
+    assert read_table(tmp_path / "m.parquet").num_rows == FREE_ROWS
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(ValueError, match=r"m\.parquet says it has 1000001 rows, in \d+ bytes: a decompression bomb is"):
+        read_table(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_an_empty_file_is_no_table(name: str, tmp_path: Path) -> None:
+    file = put(tmp_path / name, b"")
+    if name == "m.csv":
+        assert read_table(file).column_names == []
+        return
+    with pytest.raises(ValueError, match=r"m\.parquet is not a readable Parquet file: "):
+        read_table(file)
+
+
+def test_a_first_line_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_HEADER", 100)
+    with pytest.raises(ValueError, match=r"m\.csv is not a CSV table: line 1: more than 100 characters$"):
+        read_table(put(tmp_path / "m.csv", b"path,label" * 20))
+    assert read_table(put(tmp_path / "m.csv", b"path,label\n" + b"a,b\n" * 90)).num_rows == 90
 
 
 def test_a_path_that_is_no_folder_says_what_to_give(tmp_path: Path) -> None:

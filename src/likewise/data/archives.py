@@ -9,18 +9,33 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from likewise.data.raw import MAX_BYTES, Content, Extent, Member, Raw, Reader, Unreadable
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
 ZIP_HEADER, ZIP_MAGIC = 30, b"PK\x03\x04"
+OVERLAP = "damaged in the archive: it lies inside another file"
 UTF8_NAME, ENCRYPTED = 0x800, 0x1
+
+EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+MAX_EXTENSION = 1 << 20
+"""Headers of a tar that hold a long name or the like, and the bytes above which one is refused."""
+
+FREE_BYTES, MOST_TIMES = 1 << 30, 200
+"""A compressed tar may unpack to 1 GiB, or to so many times its size; images and sounds shrink far less."""
 
 MAGIC: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
@@ -34,18 +49,18 @@ def list_archive(path: Path) -> Iterator[Member]:
     """Yield the files of a zip or tar archive, in the archive's order.
 
     Raises:
-        ValueError: the archive is damaged, or `path` is no archive.
+        ValueError: the archive is damaged, cut short or a decompression bomb, or `path` is no archive.
     """
     try:
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             yield from _list_tar(path)
         elif zipfile.is_zipfile(path):
             yield from _list_zip(path)
         else:
-            raise ValueError(f"{path} is neither a folder nor a zip or tar archive")
+            raise ValueError(f"{path} is neither a folder nor a zip or tar archive, or one that was cut short")
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
         raise ValueError(f"the archive {path} is damaged: {error}") from error
-    except (UnicodeDecodeError, NotImplementedError) as error:
+    except (UnicodeDecodeError, NotImplementedError, RecursionError) as error:
         raise ValueError(f"the archive {path} cannot be listed: {error}") from error
 
 
@@ -64,7 +79,7 @@ class ArchiveReader:
     @contextmanager
     def reading(self) -> Iterator[Callable[[Raw], Content]]:
         """Open the archive, and yield a function that reads any sample of it."""
-        with self.path.open("rb") as file:
+        with _still_there(self.path).open("rb") as file:
             yield lambda raw: _extract(file.fileno(), _extent(raw))
 
 
@@ -78,7 +93,7 @@ class StreamReader:
     @contextmanager
     def reading(self) -> Iterator[Callable[[Raw], Content]]:
         """Open the stream, and yield a function that reads a sample from it."""
-        opened = _decompressor(self.path)
+        opened = _decompressor(_still_there(self.path))
         if opened is None:
             raise ValueError(f"{self.path} is no compressed archive any more")
         with opened(self.path) as stream:
@@ -93,6 +108,12 @@ class StreamReader:
                 return _whole(content, extent.size)
 
             yield read
+
+
+def _still_there(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"the archive {path} vanished before it was read")
+    return path
 
 
 def _decompressor(path: Path) -> Callable[[Path], io.BufferedIOBase] | None:
@@ -114,6 +135,13 @@ def _whole(content: bytes, size: int) -> bytes:
 
 
 def _extract(file: int, extent: Extent) -> bytes:
+    try:
+        return _unpacked(file, extent)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+
+
+def _unpacked(file: int, extent: Extent) -> bytes:
     if extent.packing == "tar":
         return _whole(os.pread(file, extent.size, extent.offset), extent.size)
     header = _whole(os.pread(file, ZIP_HEADER, extent.offset), ZIP_HEADER)
@@ -136,18 +164,65 @@ def _inflate(stored: bytes, size: int) -> bytes:
         raise Unreadable(f"damaged in the archive: {error}") from error
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar that tells where the archive is cut short or damaged, and takes no more memory than it needs.
+
+    `tarfile` by itself takes any block that is no header, or none at all, for the end of the archive, so that the files
+    after it would be lost unseen; and it reads a header's extension whole, whatever its size.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error}, and no end mark: cut short?") from None
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Self:
+        if self.size < 0 or (self.type in EXTENSIONS and self.size > MAX_EXTENSION):
+            raise tarfile.ReadError(f"a header says {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+
+def _open_tar(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, encoding="utf-8", errors="surrogateescape", tarinfo=_Header)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        _open_tar(path).close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _list_tar(path: Path) -> Iterator[Member]:
     seen: dict[str, Extent] = {}
-    with tarfile.open(path, encoding="utf-8", errors="surrogateescape") as archive:
+    packed = path.stat().st_size
+    last = -1
+    with _open_tar(path) as archive:
         while (info := archive.next()) is not None:
             # tarfile keeps every header it has met, a kilobyte each.
             archive.members.clear()  # type: ignore[attr-defined]
+            _refuse_bombs(info, packed=packed, last=last)
+            last = info.offset
             if info.isdir():
                 continue
             extent = seen.get(info.linkname) if info.islnk() else None
             if info.isreg() and not info.issparse():
                 extent = seen[info.name] = Extent(info.offset_data, info.size, info.size, "tar")
             yield Member(info.name, _tar_refusal(info, extent), extent)
+
+
+def _refuse_bombs(info: tarfile.TarInfo, *, packed: int, last: int) -> None:
+    """Refuse an archive in which a header leads back, or that unpacks to far more than images and sounds do."""
+    if info.size < 0 or info.offset <= last:
+        raise tarfile.ReadError(f"the header at byte {info.offset} leads back")
+    end = info.offset_data + info.size
+    if end > FREE_BYTES and end > MOST_TIMES * packed:
+        raise tarfile.ReadError(f"it unpacks to more than {MOST_TIMES} times its {packed} bytes, as bombs do")
 
 
 def _tar_refusal(info: tarfile.TarInfo, extent: Extent | None) -> str | None:
@@ -161,7 +236,9 @@ def _tar_refusal(info: tarfile.TarInfo, extent: Extent | None) -> str | None:
 
 
 def _list_zip(path: Path) -> Iterator[Member]:
+    whole = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        overlapping = _overlapping(archive.infolist())
         for info in archive.infolist():
             if info.is_dir():
                 continue
@@ -169,7 +246,15 @@ def _list_zip(path: Path) -> Iterator[Member]:
                 "zip-deflated" if info.compress_type == zipfile.ZIP_DEFLATED else "zip-stored"
             )
             extent = Extent(info.header_offset, info.compress_size, info.file_size, packing, info.CRC)
-            yield Member(_zip_name(info), _zip_refusal(info, extent), extent)
+            refused = OVERLAP if info in overlapping else _zip_refusal(info, extent, whole)
+            yield Member(_zip_name(info), refused, extent)
+
+
+def _overlapping(files: Sequence[zipfile.ZipInfo]) -> set[zipfile.ZipInfo]:
+    """Return the files that begin inside another: a small zip can so unpack to any size (Fifield, 2019)."""
+    ordered = sorted(files, key=lambda info: info.header_offset)
+    ends = accumulate((info.header_offset + ZIP_HEADER + info.compress_size for info in ordered), max)
+    return {info for info, end in zip(ordered[1:], ends, strict=False) if info.header_offset < end}
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -181,7 +266,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return name.replace("\\", "/") if info.create_system == 0 and "/" not in name else name
 
 
-def _zip_refusal(info: zipfile.ZipInfo, extent: Extent) -> str | None:
+def _zip_refusal(info: zipfile.ZipInfo, extent: Extent, whole: int) -> str | None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         return "a link, which is not followed in an archive"
@@ -191,6 +276,8 @@ def _zip_refusal(info: zipfile.ZipInfo, extent: Extent) -> str | None:
         return "encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"packed by zip's method {info.compress_type}: only stored and deflated files are read"
+    if extent.offset < 0 or extent.offset + extent.stored > whole:
+        return "damaged in the archive: it lies outside"
     return _size_refusal(extent)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import math
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,10 +12,14 @@ from typing import Literal
 
 import numpy as np
 
+from likewise.data.folders import refuse_link
 from likewise.data.raw import Content, Pixels, Raw, Source
 
 IMAGES, LABELS = 0x803, 0x801
 """IDX's magic numbers: unsigned bytes with three axes, and with one."""
+
+MAX_IDX = 1 << 31
+"""An IDX file is read whole, so 2 GiB are as much as it may hold."""
 
 IDX_PARTS = {"train": "train", "t10k": "test"}
 
@@ -117,21 +122,30 @@ def _find(folder: Path, name: str, kind: str) -> Path:
     found = next((folder / candidate for candidate in wanted if (folder / candidate).is_file()), None)
     if found is None:
         raise ValueError(f"{folder} has no {wanted[0]} or {wanted[1]}: put MNIST's four IDX files there")
+    refuse_link(found, folder)
     return found
 
 
 def _read_idx(file: Path, *, magic: int) -> Pixels:
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            shape = _shape(stream.read(4 + 4 * (magic & 0xFF)), file, magic=magic)
+            expected = math.prod(shape)
+            # One byte more shows that a file is too long, whatever it would unpack to.
+            content = stream.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    axes = magic & 0xFF
-    header = 4 + 4 * axes
-    if len(content) < header or int.from_bytes(content[:4], "big") != magic:
-        raise ValueError(f"{file} begins with {content[:4].hex()!r} and not with IDX's magic number {magic:08x}")
-    shape = tuple(int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(axes))
-    expected = header + int(np.prod(shape, dtype=object))
     if len(content) != expected:
         state = "truncated" if len(content) < expected else "too long"
-        raise ValueError(f"{file} is {state}: {len(content)} bytes, and its header {shape} says {expected}")
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+        raise ValueError(f"{file} is {state}: its header {shape} says {expected} bytes")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+def _shape(header: bytes, file: Path, *, magic: int) -> tuple[int, ...]:
+    axes = magic & 0xFF
+    if len(header) < 4 + 4 * axes or int.from_bytes(header[:4], "big") != magic:
+        raise ValueError(f"{file} begins with {header[:4].hex()!r} and not with IDX's magic number {magic:08x}")
+    shape = tuple(int.from_bytes(header[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(axes))
+    if math.prod(shape) > MAX_IDX:
+        raise ValueError(f"{file} says that it holds {math.prod(shape)} bytes {shape}, more than {MAX_IDX}")
+    return shape

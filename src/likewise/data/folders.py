@@ -117,21 +117,24 @@ class FolderReader:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
 
 
-def _list_folder(root: Path, *, follow_links: bool, below: str = "") -> Iterator[Member]:
-    try:
-        with os.scandir(root / below) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Member(below or ".", f"folder cannot be read: {error.strerror}")
-        return
-    for entry in found:
-        name = f"{below}/{entry.name}" if below else entry.name
-        if _ignored(_parts(name)):
+def _list_folder(root: Path, *, follow_links: bool) -> Iterator[Member]:
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(root / below) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Member(below or ".", f"folder cannot be read: {error.strerror}")
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _list_folder(root, follow_links=follow_links, below=name)
-        else:
-            yield Member(name, _refusal(entry, root, follow_links=follow_links))
+        for entry in found:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if _ignored(_parts(name)):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            else:
+                yield Member(name, _refusal(entry, root, follow_links=follow_links))
 
 
 def _refusal(entry: os.DirEntry[str], root: Path, *, follow_links: bool) -> str | None:
@@ -139,6 +142,20 @@ def _refusal(entry: os.DirEntry[str], root: Path, *, follow_links: bool) -> str 
     if not entry.is_symlink():
         return None if entry.is_file(follow_symlinks=False) else "not a regular file"
     return link_refusal(entry.path, root, follow_links=follow_links)
+
+
+def refuse_link(file: Path, root: Path) -> None:
+    """Check that a file of the root is in it, and no link that is not followed.
+
+    Raises:
+        ValueError: it leads outside, or is a broken link, or one to a folder.
+    """
+    root = root.resolve()
+    refused = link_refusal(str(file), root, follow_links=False) if file.is_symlink() else None
+    if refused is None and not Path(os.path.realpath(file)).is_relative_to(root):
+        refused = OUTSIDE
+    if refused:
+        raise ValueError(f"{file} is {refused}")
 
 
 def link_refusal(link: str, root: Path, *, follow_links: bool) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from likewise.data.folders import open_tree
+from likewise.data.folders import open_tree, refuse_link
 from likewise.data.raw import Source
 from likewise.data.spelled import spelled
 from likewise.data.tables import DEFAULT_COLUMNS, Columns
@@ -30,6 +30,7 @@ def open_fsdd(path: Path, *, columns: Columns = DEFAULT_COLUMNS) -> Source:
         ValueError: no such folder, no such recording in it, or another label.
     """
     inner = path / "recordings"
+    refuse_link(inner, path)
     tree = open_tree(inner if inner.is_dir() else path)
     return spelled(tree, SPELLING, _described, path=path, example="7_jackson_32.wav", columns=columns)
 

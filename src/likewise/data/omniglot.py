@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from likewise.data.folders import Tree, link_refusal, open_tree
+from likewise.data.folders import Tree, open_tree, refuse_link
 from likewise.data.raw import Content, Raw, Reader, Source
 from likewise.data.spelled import spelled
 from likewise.data.tables import Columns
@@ -61,9 +61,7 @@ def _parts(folder: Path) -> dict[str, Path]:
     found = {entry.name.removesuffix(".zip"): entry for entry in sorted(folder.iterdir())}
     parts = {stem: entry for stem, entry in found.items() if stem in PARTS}
     for entry in parts.values():
-        refused = link_refusal(str(entry), folder.resolve(), follow_links=False) if entry.is_symlink() else None
-        if refused:
-            raise ValueError(f"{entry} is {refused}")
+        refuse_link(entry, folder)
     whole = BACKGROUND in parts
     return {entry.name: entry for stem, entry in parts.items() if not (whole and stem.startswith(f"{BACKGROUND}_"))}
 

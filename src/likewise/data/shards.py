@@ -13,10 +13,20 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from likewise.data.folders import link_refusal
+from likewise.data.folders import refuse_link
 from likewise.data.forgeries import with_groups
 from likewise.data.raw import MAX_BYTES, Content, Raw, Source, Unreadable
-from likewise.data.tables import DEFAULT_COLUMNS, Columns, Flag, forgeries, groups, listed, texts, without
+from likewise.data.tables import (
+    DEFAULT_COLUMNS,
+    Columns,
+    Flag,
+    forgeries,
+    groups,
+    listed,
+    refuse_swollen,
+    texts,
+    without,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,9 +103,7 @@ def _files(root: Path) -> Iterator[Path]:
     for file in sorted(root.rglob("*.parquet")):
         if any(part.startswith(".") for part in file.relative_to(root).parts):
             continue
-        refused = link_refusal(str(file), root.resolve(), follow_links=False) if file.is_symlink() else None
-        if refused:
-            raise ValueError(f"{file} is {refused}")
+        refuse_link(file, root)
         yield file
 
 
@@ -103,6 +111,8 @@ def _shard(file: Path, root: Path) -> Shard:
     path = file.relative_to(root).as_posix()
     name = re.sub(r"-of-\d+$", "", path.removesuffix(".parquet"))
     with _opened(file) as table:
+        # An image takes more than a byte.
+        refuse_swollen(file, table.metadata.num_rows, most=1)
         sizes = [table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)]
     return Shard(file, path, unicodedata.normalize("NFC", name), tuple(sizes))
 
@@ -162,10 +172,10 @@ def _class_names(schema: pa.Schema, label: str) -> list[str] | None:
     """Return the names that the file's own description gives to the numbers of the label, if any."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        names: list[str] = features[label]["names"]
-    except (KeyError, TypeError, ValueError):
+        names = features[label]["names"]
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return names
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _named(rows: pa.Table, label: str, names: list[str] | None) -> pa.Table:

@@ -57,6 +57,8 @@ def _splits(tree: Tree, path: Path) -> dict[str, str] | None:
     with tree.reader.reading() as read:
         for name, split in LISTS.items():
             member = lists[name]
+            if member.refused is not None:
+                raise ValueError(f"{path}: {name}: {member.refused}")
             try:
                 content = read(Raw(name, label=None, path=member.name, place=member.extent))
                 lines = bytes(content).decode().split()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from likewise.choices import nearest_first
+from likewise.data.folders import refuse_link
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 DELIMITERS = ",;\t|"
 BLOCK_ROWS = 1 << 16
+MAX_HEADER = 1 << 20
+"""The longest first line of a CSV, in characters."""
+
+FREE_ROWS, ROWS_A_BYTE = 1_000_000, 100
+"""A table of files may have a million rows, or so many a byte; paths that count up, packed hardest, reach 11."""
 
 FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 """What a cell of yes or no may hold; whole numbers in a column with gaps are often written as 1.0."""
@@ -67,7 +73,19 @@ def find_table(root: Path, name: str | None) -> Path:
     if ".." in chosen.parts or chosen.is_absolute() or not (root / chosen).is_file():
         known = nearest_first(str(name), found) or "none"
         raise ValueError(f"{root} has no table {name!r} (ingest.table, a path in that folder); known: {known}")
+    refuse_link(root / chosen, root)
     return root / chosen
+
+
+def refuse_swollen(file: Path, rows: int, *, most: int) -> None:
+    """Refuse a table that says it has more rows than so many bytes can: each would take memory here.
+
+    Raises:
+        ValueError: more than a million rows, and more than `most` a byte.
+    """
+    size = file.stat().st_size
+    if rows > FREE_ROWS and rows > most * size:
+        raise ValueError(f"{file} says it has {rows} rows, in {size} bytes: a decompression bomb is not read")
 
 
 def read_table(file: Path) -> pa.Table:
@@ -200,7 +218,9 @@ def _read_parquet(file: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.ParquetFile(file).read().replace_schema_metadata(None)
+        table = pq.ParquetFile(file)
+        refuse_swollen(file, table.metadata.num_rows, most=ROWS_A_BYTE)
+        rows = table.read().replace_schema_metadata(None)
         rows.validate(full=True)
         _check_names(rows.column_names, file)
         return rows
@@ -211,6 +231,7 @@ def _read_parquet(file: Path) -> pa.Table:
 def _read_csv(file: Path) -> pa.Table:
     import pyarrow as pa
 
+    rows = None
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.reader(stream, delimiter=_delimiter(stream), skipinitialspace=True, strict=True)
@@ -221,14 +242,16 @@ def _read_csv(file: Path) -> pa.Table:
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: byte {error.start} is not UTF-8: save the table as UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"{file} is not a CSV table: line {rows.line_num}: {error}") from None
+        raise ValueError(f"{file} is not a CSV table: line {rows.line_num if rows else 1}: {error}") from None
     except OSError as error:
         raise ValueError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def _delimiter(stream: TextIO) -> str:
     """Return what parts the first line into the most cells, and rewind."""
-    first = stream.readline()
+    first = stream.readline(MAX_HEADER)
+    if len(first) == MAX_HEADER:
+        raise csv.Error(f"more than {MAX_HEADER} characters")
     stream.seek(0)
     return max(DELIMITERS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from likewise.config import nearest
+from likewise.config import named, nearest
+from likewise.data.folders import refuse_link
 
 SAME = {"0": False, "1": True}
 KINDS = {True: "of one class (1)", False: "of two classes (0)"}
@@ -129,6 +130,8 @@ def _lines(folder: Path, name: str) -> list[str]:
         raise ValueError(f"ingest.trials: {name} must lie in the folder ingest.path, and {folder} is no folder")
     if given.is_absolute() or ".." in given.parts:
         raise ValueError(f"ingest.trials: {name} leads outside ingest.path: give a path inside it")
+    with named("ingest.trials"):
+        refuse_link(folder / given, folder)
     try:
         return (folder / given).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from likewise import artifacts
-from likewise.config import run_stage
+from likewise.config import legible, named, run_stage
 from likewise.data import tables
 from likewise.data.checks import Checked, Finding, check, told
 from likewise.data.cleaning import DUPLICATE
+from likewise.data.folders import refuse_link
 from likewise.data.ingestion import Ingested, ingest
 from likewise.data.raw import Source
 from likewise.data.remote import local
@@ -27,6 +28,19 @@ from likewise.stages.ingest_params import Checks, Params, Split
 from likewise.stages.reading import counting
 from likewise.stages.recall import recalling
 
+OUTPUTS = tuple(
+    file.path
+    for file in (
+        artifacts.MEDIA,
+        artifacts.OFFSETS,
+        artifacts.SAMPLES,
+        artifacts.QUARANTINE,
+        artifacts.TRIALS,
+        artifacts.CLASSES,
+        artifacts.SUMMARY,
+    )
+)
+
 
 def run(params: Params, root: Path) -> None:
     """Write the samples, their media, the quarantine and the summary."""
@@ -37,7 +51,7 @@ def run(params: Params, root: Path) -> None:
     if listed:
         listed.refuse_unknown({raw.id for raw in source})
     refuse_missing_column(source, params.split)
-    file = read_splits(path / params.split.file) if params.split.file else None
+    file = read_splits(path, params.split.file) if params.split.file else None
     # A refusal inside leaves no media behind.
     with artifacts.MEDIA.writing(root) as media:
         found = take_in(source, params, media)
@@ -55,18 +69,26 @@ def run(params: Params, root: Path) -> None:
             ),
             params.checks.model_dump(),
         )
+    summary = summed_up(params, found, samples, findings, trials)
+    with artifacts.all_or_none(root, *OUTPUTS):
+        write(samples, found, trials, summary, root)
+    print(describe(summary), flush=True)
+    for name, finding in findings.items():
+        if finding.count:
+            print(f"ingest: {legible(told(name, finding))}", flush=True)
+
+
+def write(
+    samples: pd.DataFrame, found: Ingested, trials: TrialList | None, summary: dict[str, Any], root: Path
+) -> None:
+    """Write everything but the media."""
     artifacts.SAMPLES.write(in_order(samples), root)
     write_trials(trials, root)
     artifacts.write_offsets(found.offsets, root)
     artifacts.QUARANTINE.write(found.quarantine, root)
     train = samples[(samples["split"] == "train") & samples["class"].notna()]
     artifacts.CLASSES.write(train[["id", "class"]], root)
-    summary = summed_up(params, found, samples, findings, trials)
     artifacts.SUMMARY.write(summary, root)
-    print(describe(summary), flush=True)
-    for name, finding in findings.items():
-        if finding.count:
-            print(f"ingest: {told(name, finding)}", flush=True)
 
 
 def take_in(source: Source, params: Params, media: Path) -> Ingested:
@@ -213,12 +235,15 @@ def in_order(samples: pd.DataFrame) -> pd.DataFrame:
     return samples[[*own, *(column for column in samples.columns if column.startswith(artifacts.CARRIED))]]
 
 
-def read_splits(path: Path) -> pd.DataFrame:
-    """Read the CSV that says which sample is in which split.
+def read_splits(folder: Path, name: str) -> pd.DataFrame:
+    """Read the CSV in a folder that says which sample is in which split.
 
     Raises:
-        ValueError: when it is missing or not a table.
+        ValueError: when it is missing, outside the folder, or not a table.
     """
+    path = folder / name
+    with named("ingest.split.file"):
+        refuse_link(path, folder)
     try:
         return pd.read_csv(path, dtype=str)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
