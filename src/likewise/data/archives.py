@@ -238,7 +238,7 @@ def _tar_refusal(info: tarfile.TarInfo, extent: Extent | None) -> str | None:
 def _list_zip(path: Path) -> Iterator[Member]:
     whole = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        overlapping = _overlapping(archive.infolist())
+        overlapping = _overlapping([info for info in archive.infolist() if _lies_inside(info, whole)])
         for info in archive.infolist():
             if info.is_dir():
                 continue
@@ -248,6 +248,10 @@ def _list_zip(path: Path) -> Iterator[Member]:
             extent = Extent(info.header_offset, info.compress_size, info.file_size, packing, info.CRC)
             refused = OVERLAP if info in overlapping else _zip_refusal(info, extent, whole)
             yield Member(_zip_name(info), refused, extent)
+
+
+def _lies_inside(info: zipfile.ZipInfo, whole: int) -> bool:
+    return info.header_offset >= 0 and info.header_offset + info.compress_size <= whole
 
 
 def _overlapping(files: Sequence[zipfile.ZipInfo]) -> set[zipfile.ZipInfo]:
@@ -276,7 +280,7 @@ def _zip_refusal(info: zipfile.ZipInfo, extent: Extent, whole: int) -> str | Non
         return "encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"packed by zip's method {info.compress_type}: only stored and deflated files are read"
-    if extent.offset < 0 or extent.offset + extent.stored > whole:
+    if not _lies_inside(info, whole):
         return "damaged in the archive: it lies outside"
     return _size_refusal(extent)
 
