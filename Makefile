@@ -35,7 +35,7 @@ types: setup
 	@mypy
 
 # The digits are built in: they need no DATA.
-recipe: DATA ?= $(if $(filter digits,$(NAME)),data/raw)
+recipe: DATA ?= $(if $(filter digits mnist speakers spoken-digits,$(NAME)),data/raw)
 recipe: setup  ## try a recipe on your data in a scratch copy: make recipe NAME=faces DATA=path/to/faces
 	@test -n "$(DATA)" && test -f "recipes/$(NAME).yaml" || { \
 	  echo "usage: make recipe NAME=... DATA=path; names: $(notdir $(basename $(wildcard recipes/*.yaml)))" >&2; exit 2; }
