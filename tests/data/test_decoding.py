@@ -158,7 +158,7 @@ def dying(content: Content) -> Pixels:
 def test_a_worker_that_dies_is_an_error_that_names_the_files(folder: Path) -> None:
     decoded = decode_all(open_folder(folder), made(dying), workers=2)
     with pytest.raises(
-        RuntimeError, match=r"a process died while decoding, in or near '.*png' to '.*png': out of memory"
+        ChildProcessError, match=r"a process died while decoding, in or near '.*png' to '.*png': out of memory"
     ):
         list(decoded)
 

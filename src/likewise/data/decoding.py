@@ -124,7 +124,7 @@ def decode_all(
 
     Raises:
         ValueError: fewer than one worker.
-        RuntimeError: a process died while decoding.
+        ChildProcessError: a process died while decoding.
     """
     workers = available_cores() if workers is None else workers
     if workers < 1:
@@ -251,7 +251,8 @@ def _collected(chunk: Chunk, future: "Future[Outcomes]") -> tuple[Chunk, Outcome
         return chunk, future.result()
     except BrokenProcessPool as error:
         first, last = chunk[0][1].id, chunk[-1][1].id
-        raise RuntimeError(
+        # An OSError, so that the stage says it on one line.
+        raise ChildProcessError(
             f"a process died while decoding, in or near {first!r} to {last!r}: out of memory, or a file that crashes "
             f"the decoder; use fewer workers, or take the file out"
         ) from error
