@@ -90,7 +90,8 @@ def retrain(project: str | None = None) -> dict[str, Any]:
 
 def summarise(done: dict[str, Any]) -> str:
     """Return the registered version and its figures in Markdown."""
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in sorted(done["metrics"].items()))
+    shown = {name: value for name, value in sorted(done["metrics"].items()) if not name.endswith(("_low", "_high"))}
+    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in shown.items())
     aliases = ", ".join(done["aliases"]) or "none"
     made = "new" if done["created"] else "already there"
     return (

@@ -92,6 +92,8 @@ def make_project(folder: Path) -> Project:
         "prefect.toml",
     ):
         shutil.copy2(ROOT / name, root / name)
+    (root / "data").mkdir()
+    shutil.copy2(ROOT / "data/tasks.txt", root / "data")
     (root / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     write_digits(root / "digits")
     write_params(root, SMALL)

@@ -57,6 +57,8 @@ def make(root: Path, *, data: bool = True) -> Path:
     shutil.copy2(ROOT / "dvc.yaml", root)
     (root / "src").symlink_to(ROOT / "src", target_is_directory=True)
     write_params(root, CHANGES)
+    (root / "data").mkdir()
+    shutil.copy2(ROOT / "data/tasks.txt", root / "data")
     if data:
         write_samples(root)
         write_tuples(root)

@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 import doctest
-import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from likewise.evaluation import calibration, intervals, metrics, oneshot, retrieval
+from likewise.evaluation import calibration, intervals, metrics, normalisation, oneshot, retrieval, slices, thresholds
 from likewise.evaluation.curves import Roc
+from likewise.evaluation.tasks import parse
+from tests.evaluation import judged
+from tests.evaluation.judged import few_resamples
 from tests.imports import ROOT
 
+__all__ = ["few_resamples"]
+
 TEXT = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-KEYS = re.findall(r"^\| `(\w+\.\w+)` \|", TEXT, flags=re.MULTILINE)
+PLACEHOLDERS = {
+    r"(far)_[0-9_]+_percent": r"\1_<far>",
+    r"(dcf)_(even|rare)": r"\1_<cost>",
+    r"(recall|precision|ndcg)_at_\d+": r"\1_at_<k>",
+    r"(platt|isotonic|beta)_": "<method>_",
+    r"(accuracy|eer|auc|false_accept_rate|false_reject_rate)_(worst|gap)": r"<figure>_\2",
+}
 
 
-def written() -> dict[str, Any]:
-    draw = np.random.Generator(np.random.Philox(0))
-    embeddings, labels = draw.normal(size=(12, 3)), pd.Series(list("aaabbbcccddd"))
-    scores, same = draw.normal(size=8), np.array([0, 1] * 4)
-    threshold = calibration.choose_threshold(scores, same, distance="cosine", split="val")
-    left, right = list("abcdefgh"), list("bbddffhh")
-    skilled = [1, 0, 0, 0, 0, 0, 0, 0]
-    return {
-        "verification": metrics.verification_metrics(
-            scores, same, left, right, threshold=threshold, seed=0, skilled=skilled
-        ),
-        "retrieval": metrics.retrieval_metrics(embeddings, labels, distance="cosine"),
-        "oneshot": metrics.oneshot_metrics(embeddings, labels, distance="cosine", ways=2, shots=1, episodes=5, seed=0),
-    }
+def documented() -> dict[str, set[str]]:
+    """Return the keys of each section, as the document has them."""
+    found: dict[str, set[str]] = {}
+    chapter = TEXT.split("## What stands where")[1].split("\n## ")[0]
+    for part in chapter.split("\n### ")[1:]:
+        sections = re.findall(r"`([\w.<>]+)`", part.splitlines()[0])
+        for key, ends, where in re.findall(r"^\| `([\w<>]+)`( ±)? \|[^|]*\| ([^|]*) \|", part, flags=re.MULTILINE):
+            for section in sections if where == "all" else re.findall(r"`(\w+)`", where):
+                assert section in sections
+                found.setdefault(section, set()).update([key, *([f"{key}_low", f"{key}_high"] if ends else [])])
+    return found
 
 
+def written() -> dict[str, set[str]]:
+    """Return the keys of each section, of samples that have all of them."""
+    of = judged.samples()
+    costs = {"even": judged.EVEN, "rare": judged.EVEN | {"prior": 0.01}}
+    asked = judged.asked(costs=costs, shots=2, normalisation="s")
+    test, val = judged.trials(of, "test"), judged.trials(of, "val")
+    forged = replace(test, skilled=(test.same == 0) & (np.arange(len(test.same)) % 2 == 0))
+    chosen = judged.decided(of, costs=costs)
+    cohort, tasks = judged.samples(classes=9, seed=5).classed("val"), parse(["s048 s049", "s056 s057"], where="t")
+    told: dict[str, Any] = metrics.all_metrics(of, val, forged, chosen, asked, cohort=cohort, tasks=tasks)
+    told["slices.<column>"] = told.pop("slices")["group"]
+    return {name: {general(key) for key in section if key != "protocol"} for name, section in told.items()}
+
+
+def general(key: str) -> str:
+    for pattern, name in PLACEHOLDERS.items():
+        key = re.sub(pattern, name, key)
+    return key
+
+
+@pytest.mark.usefixtures("few_resamples")
 def test_its_keys_are_those_that_evaluate_writes() -> None:
-    found = written()
-    assert json.loads(json.dumps(found)) == found
-    assert [f"{section}.{key}" for section, values in found.items() for key in values] == KEYS
+    assert documented() == written()
 
 
 def test_its_examples_run() -> None:
@@ -53,10 +79,14 @@ def test_figures_of_the_roc_exist(name: str) -> None:
     assert hasattr(Roc, name)
 
 
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(\w+\.py|evaluation/\w+\.py)`", TEXT))))
+def test_modules_it_names_exist(name: str) -> None:
+    assert (ROOT / "src/likewise" / name).is_file()
+
+
 def test_rules_methods_and_modes_are_all_told_of() -> None:
-    for name in (*calibration.RULES, *calibration.METHODS, *oneshot.MODES):
-        assert f"`{name}`" in TEXT
-    assert metrics.KS == (1, 5)
+    for name in (*thresholds.RULES, *calibration.METHODS, *oneshot.MODES, *normalisation.METHODS, *slices.TRIALS):
+        assert f"`{name}`" in TEXT or f"    {name}   " in TEXT
     assert float(re.findall(r"\((1\.95\d+)\)", TEXT)[0]) == intervals.Z
     figures = {"map_at_r", "recall", "precision", "ndcg", "r_precision", "queries", "excluded", "gallery"}
     assert set(retrieval.RetrievalResult.__annotations__) == figures

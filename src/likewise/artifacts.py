@@ -388,8 +388,11 @@ LAYERS = Csv(
 TRAIN = Json("models/train/train.json", ("train_key", "params", "epochs", "best_epoch", "best_val_eer"))
 METRICS = Json("reports/evaluate/metrics.json", ("verification", "retrieval", "oneshot"))
 ROC = Csv("reports/evaluate/roc.csv", ("far", "tar"))
+DET = Csv("reports/evaluate/det.csv", ("far", "frr", "far_deviate", "frr_deviate"))
+RELIABILITY = Csv("reports/evaluate/reliability.csv", ("probability", "genuine", "trials"))
 SCORES = Csv("reports/evaluate/scores.csv", ("score", "genuine", "impostor"))
 CALIBRATION = Json("reports/evaluate/calibration.json", ("distance", "threshold", "probability"))
+"""The chosen threshold and calibration, which a delivered model reads; and all others beside them."""
 DELIVERED = (MODEL.path, WEIGHTS.path, CALIBRATION.path)
 """What a delivered model consists of; in its folder the files lie side by side."""
 ERRORS = Table(

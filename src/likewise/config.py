@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, get_args
+from typing import Any, TypeGuard, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -218,8 +218,12 @@ def _allowed(given: object, context: Mapping[str, Any]) -> str:
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is dict:
+            # Blocks by a name of the user's, which is the next part.
+            next(parts, None)
         # A block that may be null is a union.
         blocks = [each for each in (annotation, *get_args(annotation)) if _is_model(each)]
         if not blocks:

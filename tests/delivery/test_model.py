@@ -16,7 +16,8 @@ from likewise import artifacts, distances
 from likewise.data import kinds
 from likewise.data.raw import Unreadable
 from likewise.delivery.model import Model, ModelError, load_encoder
-from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.evaluation.calibration import Calibration
+from likewise.evaluation.thresholds import Threshold
 from likewise.learning import encoders
 from tests.data import recordings
 from tests.data.pictures import encoded, noise

@@ -137,7 +137,8 @@ def test_the_run_is_rebuilt_whole(registered: Made) -> None:
     assert run.data.params["train.loss"] == "triplet"
     assert run.data.params["ingest.split.by"] == "sample"
     reports = {Path(found.path).name for found in client.list_artifacts(done.run_id, "reports")}
-    assert reports == {"report.html", "roc.csv", "scores.csv", "history.csv"}
+    tables = {"roc.csv", "det.csv", "scores.csv", "reliability.csv", "history.csv"}
+    assert reports == {"report.html", "metrics.json", "calibration.json"} | tables
     assert [found.path for found in client.list_artifacts(done.run_id, "pipeline")] == ["pipeline/params.yaml"]
 
 

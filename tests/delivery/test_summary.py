@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,12 @@ def test_the_table_and_the_commands_are_what_was_registered(tmp_path: Path) -> N
     assert f"  mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db --port 5000\n" in text
     assert "python -m webbrowser 'http://127.0.0.1:5000/#/models/likewise/versions/3'" in text
     assert f"python -m webbrowser 'file://{tmp_path}/reports/evaluate/report.html'" in text
+
+
+def test_what_the_data_do_not_show_is_said(tmp_path: Path) -> None:
+    classless = {name: value for name, value in METRICS.items() if name.startswith("verification")}
+    text = summary.as_text(replace(DONE, metrics=classless), tmp_path)
+    assert re.search(r"recall@1 +not measured\n", text)
 
 
 def test_a_server_needs_no_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

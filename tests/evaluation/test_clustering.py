@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
@@ -23,6 +23,7 @@ def blobs(seed: int, *, classes: int = 5, size: int = 12, spread: float = 0.3) -
     return generator.normal(size=(classes, 4))[labels] + spread * generator.normal(size=(labels.size, 4)), labels
 
 
+@settings(deadline=None)
 @given(PARTITIONS)
 def test_purity_by_counting(rows: list[tuple[int, int]]) -> None:
     clusters: dict[int, Counter[int]] = {}

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from likewise.evaluation.calibration import calibrate, choose_threshold
+from likewise.evaluation.calibration import calibrate
 from likewise.evaluation.charts import Figure
 from likewise.evaluation.figures import all_figures, percent, roc_table, score_histogram
+from likewise.evaluation.thresholds import choose_threshold
 from likewise.evaluation.verification import roc_from_trials
 
 Array = NDArray[Any]
@@ -25,7 +26,9 @@ def figures_of(scores: Array, same: Array, history: pd.DataFrame) -> dict[str, F
     fitted = calibrate(scores, same, distance="cosine", split="val")
     return {
         figure.title: figure
-        for figure in all_figures(scores, same, threshold=threshold, history=history, calibration=fitted)
+        for figure in all_figures(
+            roc_from_trials(scores, same), scores, same, threshold=threshold, history=history, calibration=fitted
+        )
     }
 
 

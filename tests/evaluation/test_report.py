@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from likewise.evaluation import report
-from likewise.evaluation.calibration import calibrate, choose_threshold
+from likewise.evaluation.calibration import calibrate
+from likewise.evaluation.thresholds import choose_threshold
+from likewise.evaluation.verification import roc_from_trials
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -52,8 +54,15 @@ def data() -> report.ReportData:
         metrics={
             "verification": {"trials": 1000, "accuracy": 0.9, "tar_at_far_0_1_percent": None, "auc": 0.95},
             "retrieval": {"recall_at_1": 0.97, "ndcg_at_5": 0.9, "queries": 50, "excluded": 0},
-            "oneshot": {"protocol": "5-way 1-shot", "accuracy": 0.8, "low": 0.7, "high": 0.9, "episodes": 100},
+            "oneshot": {
+                "protocol": "5-way 1-shot",
+                "accuracy": 0.8,
+                "accuracy_low": 0.7,
+                "accuracy_high": 0.9,
+                "episodes": 100,
+            },
         },
+        roc=roc_from_trials(scores, same),
         scores=scores,
         same=same,
         threshold=choose_threshold(scores, same, distance="cosine", split="val"),
@@ -120,12 +129,15 @@ def test_params_and_summary_are_listed_leaf_by_leaf(data: report.ReportData) -> 
 def test_galleries_say_how_many_of_the_shown_are_errors(data: report.ReportData) -> None:
     apart = replace(
         data,
+        roc=roc_from_trials(np.asarray(data.scores) + 100 * np.asarray(data.same), data.same),
         scores=np.asarray(data.scores) + 100 * np.asarray(data.same),
         threshold=replace(data.threshold, value=50.0),
     )
     page = Page(report.render(apart))
     assert "None of the pairs of two classes was answered wrongly; these are the 2 nearest misses." in page.text
-    few = replace(data, same=[1, 0, 0, 1], scores=[5.0, 9.0, 0.0, 4.0], threshold=replace(data.threshold, value=1.0))
+    scores, same = [5.0, 9.0, 0.0, 4.0], [1, 0, 0, 1]
+    roc = roc_from_trials(scores, same)
+    few = replace(data, same=same, scores=scores, roc=roc, threshold=replace(data.threshold, value=1.0))
     text = Page(report.render(few)).text
     assert "One pair of two classes was answered wrongly: the first 1 of these 2" in text
     marks = [str(item["class"]) for item in Page(report.render(few)).all("li")]
@@ -142,12 +154,6 @@ def test_pictures_survive_the_page(shape: tuple[int, int, int]) -> None:
     if max(shape) <= report.PICTURE:
         pixels = np.asarray(image)
         np.testing.assert_array_equal(pixels if shape[0] == 1 else np.moveaxis(pixels, -1, 0), picture.squeeze())
-
-
-def test_hardest_trials_come_worst_first_and_ties_in_order() -> None:
-    accepts, rejects = report.hardest([0.9, 0.8, 0.8, 0.1, 0.2, 0.95], [1, 0, 0, 0, 1, 1], count=2)
-    assert accepts.tolist() == [1, 2]
-    assert rejects.tolist() == [4, 0]
 
 
 def test_a_page_without_examples_or_history(data: report.ReportData) -> None:

@@ -105,7 +105,7 @@ def test_every_way_to_an_embedding_gives_the_same(root: Path) -> None:
         windows = load_trained(root)[0](torch.from_numpy(np.array(media))).numpy()
     session = onnxruntime.InferenceSession(root / artifacts.PORTABLE.path, providers=["CPUExecutionProvider"])
     (portable,) = session.run(["embeddings"], {"samples": np.array(media)})
-    unseen, evaluated, _ = evaluate.embed_samples(root)
+    unseen = evaluate.embed_samples(root)
     model, files = Model.from_folder(delivered(root)), [root / "raw" / path for path in samples["path"]]
     content = pd.DataFrame({"sound": [file.read_bytes() for file in files]})
     found = {
@@ -119,7 +119,7 @@ def test_every_way_to_an_embedding_gives_the_same(root: Path) -> None:
     size = max(1.0, float(np.abs(vectors).max()))
     for name, embeddings in found.items():
         np.testing.assert_allclose(vectors, embeddings, rtol=0, atol=1e-6 * size, err_msg=name)
-    np.testing.assert_allclose(vectors[unseen["row"]], evaluated, rtol=0, atol=1e-6 * size)
+    np.testing.assert_allclose(vectors[unseen.frame["row"]], unseen.embeddings, rtol=0, atol=1e-6 * size)
     # A test that would also pass with one window a sound would show nothing.
     first = windows[artifacts.read_media(root)[1][:-1]]
     assert np.abs(first - vectors).max() > 1e-3 * size

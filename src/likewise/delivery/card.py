@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,23 @@ def with_interval(values: Mapping[str, Any], name: str) -> str:
     return percent(values[name]) + ("" if low is None else f" ({percent(low)} to {percent(high)})")
 
 
+def numbered(values: Mapping[str, Any], pattern: str) -> dict[str, str]:
+    r"""Return the keys that a pattern matches with the number in each, in the order of the numbers.
+
+    Example:
+        >>> numbered({"tar_at_far_1_percent": 0, "tar_at_far_0_1_percent": 0}, r"tar_at_far_(\w+)_percent")
+        {'tar_at_far_0_1_percent': '0.1', 'tar_at_far_1_percent': '1'}
+    """
+    found = {key: match[1].replace("_", ".") for key in values if (match := re.fullmatch(pattern, key))}
+    return dict(sorted(found.items(), key=lambda item: float(item[1])))
+
+
 def _facts(root: Path) -> dict[str, Any]:
+    metrics = artifacts.METRICS.read(root)
     return {
-        "metrics": artifacts.METRICS.read(root),
+        "metrics": metrics,
+        "rates": numbered(metrics["verification"], r"tar_at_far_(\w+)_percent"),
+        "cutoffs": numbered(metrics["retrieval"], r"recall_at_(\d+)"),
         "calibration": artifacts.CALIBRATION.read(root),
         "model": artifacts.MODEL.read(root),
         "training": artifacts.TRAIN.read(root),

@@ -17,7 +17,8 @@ from likewise.data import kinds
 from likewise.data.batches import Media
 from likewise.data.raw import Unreadable
 from likewise.data.rows import offsets_of
-from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.evaluation.calibration import Calibration
+from likewise.evaluation.thresholds import Threshold
 from likewise.learning import encoders
 from likewise.learning.embedding import embed
 

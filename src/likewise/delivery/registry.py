@@ -41,7 +41,19 @@ PINNED = (
 )
 """What the delivered code imports; the version's requirements name what is installed."""
 
-REPORTS = (artifacts.REPORT.path, artifacts.ROC.path, artifacts.SCORES.path, artifacts.HISTORY.path)
+REPORTS = tuple(
+    file.path
+    for file in (
+        artifacts.REPORT,
+        artifacts.METRICS,
+        artifacts.CALIBRATION,
+        artifacts.ROC,
+        artifacts.DET,
+        artifacts.SCORES,
+        artifacts.RELIABILITY,
+        artifacts.HISTORY,
+    )
+)
 
 
 @dataclass(frozen=True)

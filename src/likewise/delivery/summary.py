@@ -27,7 +27,8 @@ def as_dict(done: Registered) -> dict[str, Any]:
 
 def as_text(done: Registered, root: Path) -> str:
     """Return a short table and the commands that open the version's page and the report."""
-    rows = [(label, f"{done.metrics[key]:.2%}") for label, key in ROWS.items()]
+    told = done.metrics
+    rows = [(label, f"{told[key]:.2%}" if key in told else "not measured") for label, key in ROWS.items()]
     rows += [
         ("registered", f"{done.name} version {done.version}"),
         ("alias", ", ".join(done.aliases) or "none"),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from likewise.evaluation.checks import Labels, Values, as_codes, as_trials
+from likewise.evaluation.checks import Labels, TooFewError, Values, as_codes, as_trials
 from likewise.evaluation.curves import SLACK, Counts, Floats, Roc
 from likewise.evaluation.measures import Measure
 
@@ -31,7 +31,7 @@ from likewise.evaluation.measures import Measure
 LOST = 0.05
 
 
-class TooFewClassesError(ValueError):
+class TooFewClassesError(TooFewError):
     """The trials are sound, but of too few classes to tell how other classes would do."""
 
 
@@ -222,7 +222,7 @@ class _Draws:
 
     @classmethod
     def build(cls, same: Values, left: Labels, right: Labels, *, resamples: int, level: float, seed: int) -> "_Draws":
-        _check_level(level, resamples)
+        check_level(level, resamples)
         trials, names = len(same), [np.asarray(side) for side in (left, right)]
         for side in names:
             if side.shape != (trials,):
@@ -255,22 +255,36 @@ class _Draws:
         shown = {name: each for name, each in measures.items() if _shown(each, whole)}
         resampled = ([model.roc(drawn) for model in models] for drawn in self._drawn())
         rows = [_values(shown, rocs) for rocs in resampled if rocs[0].genuine and rocs[0].impostors]
-        lost = self.resamples - len(rows)
-        if lost > LOST * self.resamples:
-            raise TooFewClassesError(
-                f"{lost} of the {self.resamples} resamples of the {self.classes} classes hold no genuine or no "
-                "impostor trial; an interval needs trials of more classes"
-            )
+        check_lost(self.resamples - len(rows), self.resamples, self.classes)
         table = np.array([_values(shown, whole), *rows])
         return {name: table[:, place] for place, name in enumerate(shown)}
 
     def _drawn(self) -> Iterator[Counts]:
         """Yield how often each class is drawn, and a 1 behind."""
-        generator = np.random.Generator(np.random.Philox(self.seed))
-        for _ in range(self.resamples):
-            drawn = np.bincount(generator.integers(self.classes, size=self.classes), minlength=self.classes + 1)
-            drawn[-1] = 1
-            yield drawn
+        for drawn in draw(self.classes, self.resamples, self.seed):
+            yield np.append(drawn, 1)
+
+
+def draw(classes: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Yield for each resample how often each class is drawn: (classes,) as many draws as classes, with replacement."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    for _ in range(resamples):
+        yield np.bincount(generator.integers(classes, size=classes), minlength=classes)
+
+
+def check_lost(lost: int, resamples: int, classes: int) -> None:
+    """Raise TooFewClassesError where more than 5 % of the resamples lack a kind of trial."""
+    if lost > LOST * resamples:
+        raise TooFewClassesError(
+            f"{lost} of the {resamples} resamples of the {classes} classes hold no genuine or no impostor trial; "
+            "an interval needs trials of more classes"
+        )
+
+
+def percentile_interval(value: float, resampled: Floats, *, level: float, classes: int) -> Interval:
+    """Return a figure with the quantiles of its values in resamples."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), level, resampled.size, classes)
 
 
 def _values(measures: Mapping[str, tuple[Measure, ...]], rocs: Sequence[Roc]) -> list[list[float]]:
@@ -283,8 +297,7 @@ def _shown(measures: tuple[Measure, ...], rocs: Sequence[Roc]) -> bool:
 
 def _interval(draws: _Draws, values: Floats) -> Interval:
     """Return the interval of a figure: its value on the trials, and those in resamples."""
-    low, high = np.quantile(values[1:], [(1 - draws.level) / 2, (1 + draws.level) / 2])
-    return Interval(float(values[0]), float(low), float(high), draws.level, values.size - 1, draws.classes)
+    return percentile_interval(float(values[0]), values[1:], level=draws.level, classes=draws.classes)
 
 
 def _comparison(draws: _Draws, measure: Measure, spread: Floats) -> Comparison:
@@ -299,7 +312,8 @@ def _comparison(draws: _Draws, measure: Measure, spread: Floats) -> Comparison:
     )
 
 
-def _check_level(level: float, resamples: int) -> None:
+def check_level(level: float, resamples: int) -> None:
+    """Raise ValueError for a level that is none, or that so few resamples cannot show."""
     if not 0 < level < 1:
         raise ValueError(f"level is the share of resamples inside the interval, between 0 and 1, not {level}")
     if resamples * (1 - level) / 2 < 1 - SLACK:

@@ -1,7 +1,7 @@
-"""From scores to answers and probabilities: thresholds and calibrations that know which distance they belong to."""
+"""From scores to probabilities: calibrations that know which distance they belong to, and how good they are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Self
 
@@ -9,59 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.choices import one_of
-from likewise.evaluation.checks import Values, as_trials, as_vector
-from likewise.evaluation.curves import Roc
-from likewise.evaluation.verification import roc_from_trials
+from likewise.evaluation.checks import Values, as_trials, as_vector, check_distance, check_keys
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, list[float]]
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The score from which the answer is "same", with where it came from and what it cost there.
-
-    Attributes:
-        value: the score; trials with at least this much are accepted.
-        rule: how it was chosen, a name in `RULES`.
-        distance: the name of the distance whose scores it is compared with.
-        split: the samples it was chosen on.
-        target_far: the false-accept rate asked for, with the rule "far".
-        far: the false-accept rate on `split`.
-        frr: the false-reject rate on `split`.
-        accuracy: the share of right answers on `split`.
-        genuine: how many genuine trials it was chosen on.
-        impostors: how many impostor trials.
-    """
-
-    value: float
-    rule: str
-    distance: str
-    split: str
-    target_far: float | None
-    far: float
-    frr: float
-    accuracy: float
-    genuine: int
-    impostors: int
-
-    def check(self, distance: str) -> None:
-        """Raise ValueError when the scores to compare come from another distance."""
-        _check_distance("threshold", self.distance, distance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the threshold that `to_dict` wrote.
-
-        Raises:
-            ValueError: when a value is missing or unknown.
-        """
-        _check_keys(cls.__name__, values, {field.name for field in fields(cls)})
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -99,7 +50,7 @@ class Calibration:
 
     def check(self, distance: str) -> None:
         """Raise ValueError when the scores to map come from another distance."""
-        _check_distance("calibration", self.distance, distance)
+        check_distance("calibration", self.distance, distance)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold; `from_dict` reads it back."""
@@ -112,62 +63,9 @@ class Calibration:
         Raises:
             ValueError: when a value is missing or unknown, or the method is.
         """
-        _check_keys(cls.__name__, values, {field.name for field in fields(cls)})
+        check_keys(cls, values)
         one_of("calibration", values["method"], METHODS)
         return cls(**values)
-
-
-def choose_threshold(
-    scores: Values,
-    same: Values,
-    rule: str = "accuracy",
-    far: float | None = None,
-    *,
-    distance: str,
-    split: str,
-    prior: float = 0.5,
-    cost_miss: float = 1.0,
-    cost_false_accept: float = 1.0,
-) -> Threshold:
-    """Choose the score from which the answer is "same".
-
-    Args:
-        scores: (trials,) larger is more alike.
-        same: (trials,) 1 for a genuine trial, 0 for an impostor.
-        rule: "accuracy" (most right answers), "eer" (as many false accepts as rejects), "far" (a named
-            false-accept rate) or "cost" (the least detection cost at a prior).
-        far: the false-accept rate for the rule "far".
-        distance: the name of the distance that gave the scores.
-        split: the name of the samples they were computed on.
-        prior: the probability of a genuine trial, for the rule "cost".
-        cost_miss: what a false reject costs, for the rule "cost".
-        cost_false_accept: what a false accept costs, for the rule "cost".
-
-    Raises:
-        ValueError: for an unknown rule, a FAR that is missing, superfluous or finer than the impostors can show.
-
-    >>> chosen = choose_threshold([0.9, 0.7, 0.4, 0.2], [1, 1, 0, 0], distance="cosine", split="val")
-    >>> round(chosen.value, 6), chosen.accuracy
-    (0.55, 1.0)
-    """
-    one_of("rule", rule, RULES)
-    roc = roc_from_trials(scores, same)
-    _check_far(rule, far, roc)
-    costs = {"prior": prior, "cost_miss": cost_miss, "cost_false_accept": cost_false_accept}
-    value = RULES[rule](roc, far or 0.0, costs)
-    vertex = roc.vertex(value)
-    return Threshold(
-        value=value,
-        rule=rule,
-        distance=distance,
-        split=split,
-        target_far=far,
-        far=float(roc.far[vertex]),
-        frr=float(roc.frr[vertex]),
-        accuracy=roc.accuracy(value),
-        genuine=roc.genuine,
-        impostors=roc.impostors,
-    )
 
 
 def calibrate(scores: Values, same: Values, method: str = "platt", *, distance: str, split: str) -> Calibration:
@@ -353,34 +251,6 @@ def _as_probabilities(probability: Values, same: Values) -> tuple[Floats, NDArra
     return chance, genuine
 
 
-def _check_far(rule: str, far: float | None, roc: Roc) -> None:
-    if (rule == "far") != (far is not None):
-        need = "needs a" if rule == "far" else "takes no"
-        raise ValueError(f"the rule {rule!r} {need} false-accept rate `far`; given: {far}")
-    if far is not None and roc.tar_at_far(far) is None:
-        raise ValueError(
-            f"{roc.impostors} impostor trials cannot show a false-accept rate of {far:g}; "
-            f"the least they can is {roc.least_far:.2g}"
-        )
-
-
-def _check_distance(what: str, own: str, given: str) -> None:
-    if own != given:
-        raise ValueError(f"this {what} belongs to {own} scores and means nothing for {given}; choose it anew")
-
-
-def _check_keys(what: str, given: Mapping[str, Any], known: set[str]) -> None:
-    if set(given) != known:
-        missing, unknown = sorted(known - set(given)), sorted(set(given) - known)
-        raise ValueError(f"not a stored {what}: missing {missing}, unknown {unknown}")
-
-
-RULES: dict[str, Callable[[Roc, float, dict[str, float]], float]] = {
-    "accuracy": lambda roc, _far, _costs: roc.best_threshold(),
-    "eer": lambda roc, _far, _costs: roc.eer_threshold,
-    "far": lambda roc, far, _costs: roc.threshold_at_far(far),
-    "cost": lambda roc, _far, costs: roc.cost_threshold(**costs),
-}
 METHODS: dict[str, tuple[Callable[[Floats, NDArray[np.bool_]], Parameters], Callable[[Floats, Parameters], Floats]]] = {
     "platt": (_fit_platt, _platt),
     "isotonic": (_fit_isotonic, _isotonic),

@@ -1,6 +1,8 @@
 """What every evaluation asks of its input, each refusal in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,10 @@ from torch import Tensor
 Array = NDArray[np.generic] | Tensor
 Values = NDArray[np.generic] | Tensor | Sequence[float]
 Labels = NDArray[np.generic] | Tensor | Sequence[int] | Sequence[str]
+
+
+class TooFewError(ValueError):
+    """The data are sound, but there are too few of them to show what was asked for."""
 
 
 def as_vector(values: Values, *, name: str) -> NDArray[np.float64]:
@@ -35,7 +41,7 @@ def as_trials(scores: Values, same: Values) -> tuple[NDArray[np.float64], NDArra
     genuine = answer.astype(bool)
     if genuine.all() or not genuine.any():
         missing = "impostor (same = 0)" if genuine.any() else "genuine (same = 1)"
-        raise ValueError(f"none of the {score.size} trials is {missing}; error rates need both kinds")
+        raise TooFewError(f"none of the {score.size} trials is {missing}; error rates need both kinds")
     return score, genuine
 
 
@@ -60,6 +66,21 @@ def as_codes(labels: Labels, *, samples: int) -> NDArray[np.int64]:
         raise ValueError(f"{int(pd.isna(names).sum())} of the {samples} labels are missing: leave such samples out")
     codes: NDArray[np.int64] = np.unique(names, return_inverse=True)[1].astype(np.int64)
     return codes
+
+
+def check_distance(what: str, own: str, given: str) -> None:
+    """Raise ValueError when something that belongs to one distance is to be used with another."""
+    if own != given:
+        raise ValueError(f"this {what} belongs to {own} scores and means nothing for {given}; choose it anew")
+
+
+def check_keys(kind: type, given: Mapping[str, Any]) -> None:
+    """Raise ValueError when stored values are not those of a dataclass; what has a default may be missing."""
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if not needed <= set(given) <= known:
+        missing, unknown = sorted(needed - set(given)), sorted(set(given) - known)
+        raise ValueError(f"not a stored {kind.__name__}: missing {missing}, unknown {unknown}")
 
 
 def _as_numpy(values: Values | Labels) -> NDArray[np.generic]:

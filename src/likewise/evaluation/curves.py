@@ -159,13 +159,18 @@ class Roc:
         min over t of (prior cost_miss FRR(t) + (1 - prior) cost_false_accept FAR(t)), divided by
         min(prior cost_miss, (1 - prior) cost_false_accept); NIST, Speaker Recognition Evaluation Plan, 2016.
         """
+        return float(self.dcf(prior=prior, cost_miss=cost_miss, cost_false_accept=cost_false_accept).min())
+
+    def dcf(self, *, prior: float = 0.01, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> Floats:
+        """Return (vertices,) the detection cost at each threshold, as a share of the cost of one answer to all."""
         miss, accept = cost_weights(prior, cost_miss, cost_false_accept)
-        return float((miss * self.frr + accept * self.far).min() / min(miss, accept))
+        cost: Floats = (miss * self.frr + accept * self.far) / min(miss, accept)
+        return cost
 
     def cost_threshold(self, *, prior: float, cost_miss: float = 1.0, cost_false_accept: float = 1.0) -> float:
         """Return the threshold of the least detection cost (see `min_dcf`); the strictest among equals."""
-        miss, accept = cost_weights(prior, cost_miss, cost_false_accept)
-        return self._midway(int(np.argmin(miss * self.frr + accept * self.far)))
+        cost = self.dcf(prior=prior, cost_miss=cost_miss, cost_false_accept=cost_false_accept)
+        return self._midway(int(np.argmin(cost)))
 
     def vertex(self, threshold: float) -> int:
         """Return the index of the operating point that `threshold` stands for."""

@@ -5,11 +5,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from likewise.evaluation import charts, courses
-from likewise.evaluation.calibration import Calibration, Threshold, reliability
+from likewise.evaluation.calibration import Calibration, reliability
 from likewise.evaluation.charts import Figure
 from likewise.evaluation.checks import Values, as_trials, as_vector
 from likewise.evaluation.curves import Roc
-from likewise.evaluation.verification import roc_from_trials
+from likewise.evaluation.thresholds import Threshold
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +19,7 @@ RATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def all_figures(
+    roc: Roc,
     scores: Values,
     same: Values,
     *,
@@ -27,8 +28,7 @@ def all_figures(
     layers: pd.DataFrame | None = None,
     calibration: Calibration | None = None,
 ) -> list[Figure]:
-    """Return the figures of an evaluation, in the order of the page."""
-    roc = roc_from_trials(scores, same)
+    """Return the figures of an evaluation, in the order of the page; `roc` is that of the scores."""
     figures = [_roc(roc, threshold), _scores(scores, same, threshold)]
     if roc.eer_plain > 0:
         figures.append(_det(roc, threshold))
@@ -44,6 +44,26 @@ def roc_table(roc: Roc, *, points: int = 500) -> pd.DataFrame:
     """
     kept = _thinned(roc, points)
     return pd.DataFrame({"far": roc.far[kept], "tar": roc.tar[kept]})
+
+
+def det_table(roc: Roc, *, points: int = 500) -> pd.DataFrame:
+    """Return FAR and FRR of the ROC with the deviates of both, at most `points` rows, for a plot on probit axes.
+
+    Rows are equally far apart along the curve. Rates of nought and one, which have no deviate, are left out.
+    """
+    from scipy.special import ndtri
+
+    inside = np.flatnonzero((roc.false_accepts > 0) & (roc.far < 1) & (roc.true_accepts > 0) & (roc.frr > 0))
+    far, frr = roc.far[inside], roc.frr[inside]
+    x, y = ndtri(far), ndtri(frr)
+    kept = _spaced(np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))), points) if far.size else inside
+    return pd.DataFrame({"far": far[kept], "frr": frr[kept], "far_deviate": x[kept], "frr_deviate": y[kept]})
+
+
+def reliability_table(scores: Values, same: Values, calibration: Calibration) -> pd.DataFrame:
+    """Return for each bin of probability its mean, the share of its trials that is genuine, and how many there are."""
+    table = pd.DataFrame(reliability(calibration.probability(as_vector(scores, name="scores")), same))
+    return table.astype({"trials": np.int64})
 
 
 def score_histogram(scores: Values, same: Values, *, bins: int = 50) -> pd.DataFrame:
@@ -157,6 +177,10 @@ def _histogram(scores: Values, same: Values, *, bins: int) -> tuple[Floats, Floa
 
 
 def _thinned(roc: Roc, points: int) -> NDArray[np.intp]:
-    way = np.cumsum(np.append(0.0, np.diff(roc.far) + np.diff(roc.tar)))
+    return _spaced(np.cumsum(np.append(0.0, np.diff(roc.far) + np.diff(roc.tar))), points)
+
+
+def _spaced(way: Floats, points: int) -> NDArray[np.intp]:
+    """Return where a way that rises from 0 passes evenly spaced marks."""
     wanted = np.searchsorted(way, np.linspace(0, way[-1], points))
     return np.unique(np.minimum(wanted, way.size - 1))

@@ -1,6 +1,6 @@
 """Figures that a ROC gives, each of which knows which way is better and whether so many trials can show it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from likewise.evaluation.curves import Roc
@@ -51,6 +51,23 @@ def tar_at_far(far: float) -> Measure:
     )
 
 
+def min_dcf(costs: Mapping[str, float]) -> Measure:
+    """Return the least detection cost at a prior and costs, as `Roc.min_dcf` takes them."""
+    return Measure(of=lambda roc: roc.min_dcf(**costs), larger_is_better=False)
+
+
+def dcf(threshold: float, costs: Mapping[str, float]) -> Measure:
+    """Return the detection cost at a threshold, on the scale of `min_dcf`.
+
+    >>> from likewise.evaluation.verification import roc_from_trials
+    >>> roc = roc_from_trials([0.9, 0.8, 0.3, 0.1], [1, 0, 1, 0])
+    >>> even = {"prior": 0.5, "cost_miss": 1.0, "cost_false_accept": 1.0}
+    >>> dcf(0.8, even).value(roc), min_dcf(even).value(roc)
+    (1.0, 0.5)
+    """
+    return Measure(of=lambda roc: float(roc.dcf(**costs)[roc.vertex(threshold)]), larger_is_better=False)
+
+
 def accuracy(threshold: float) -> Measure:
     """Return the share of trials answered rightly at a threshold."""
     return Measure(of=lambda roc: roc.accuracy(threshold), larger_is_better=True)
@@ -70,6 +87,15 @@ def false_accept_rate(threshold: float) -> Measure:
 def false_reject_rate(threshold: float) -> Measure:
     """Return the share of genuine trials rejected at a threshold."""
     return Measure(of=lambda roc: float(roc.frr[roc.vertex(threshold)]), larger_is_better=False)
+
+
+def percent_name(share: float) -> str:
+    """Return how a share is named in keys.
+
+    >>> percent_name(0.1), percent_name(0.001), percent_name(1e-7)
+    ('10_percent', '0_1_percent', '0_00001_percent')
+    """
+    return f"{share * 100:.10f}".rstrip("0").rstrip(".").replace(".", "_") + "_percent"
 
 
 MEASURES: dict[str, Measure] = {

@@ -1,164 +1,177 @@
-"""What metrics.json holds: the figures of a model on its test split, with intervals, as plain values."""
+"""What metrics.json holds: every section of the figures of a model on its test split, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
+from likewise.config import named
+from likewise.evaluation import class_metrics, oneshot, pair_metrics
+from likewise.evaluation.checks import TooFewError
+from likewise.evaluation.decisions import Decisions, rules
+from likewise.evaluation.measures import percent_name
+from likewise.evaluation.pair_metrics import Operating
+from likewise.evaluation.tasks import Task
+from likewise.evaluation.thresholds import Costs
+from likewise.evaluation.trials import Classed, Samples, Trials
 
-from likewise.evaluation import bootstrap, oneshot, retrieval
-from likewise.evaluation.calibration import Threshold
-from likewise.evaluation.checks import Labels, Values, as_trials
-from likewise.evaluation.measures import MEASURES, Measure, accuracy, false_accept_rate, false_reject_rate, tar_at_far
-from likewise.evaluation.verification import roc_from_trials
-
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
-
-KS = (1, 5)
-"""Cut-offs of recall."""
-
-CLASSLESS = "not measured: no test sample has a class"
+Section = dict[str, Any]
 
 
-def verification_metrics(
-    scores: Values,
-    same: Values,
-    left: Labels,
-    right: Labels,
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured, as params.yaml says it.
+
+    Attributes:
+        threshold: the rule whose threshold the model carries, a name in `decisions.rules`.
+        fars: false-accept and false-alarm rates that others are told at.
+        costs: priors and costs by name.
+        k: cut-offs of retrieval.
+        ways: classes of a one-shot task.
+        shots: examples of each, and samples enrolled for the open set.
+        within: "any", or "group": all classes of a task come from one.
+        episodes: tasks drawn.
+        enrolled: share of the classes enrolled for the open set.
+        normalisation: "none", or a name in `normalisation.METHODS`.
+        cohort_top: how many cohort scores count, for "as".
+        slices: columns whose groups are told apart; the group of the samples always is.
+        seed: of all draws.
+    """
+
+    threshold: str
+    fars: Sequence[float]
+    costs: Mapping[str, Costs]
+    k: Sequence[int]
+    ways: int
+    shots: int
+    within: str
+    episodes: int
+    enrolled: float
+    normalisation: str
+    cohort_top: int
+    slices: Sequence[str]
+    seed: int
+
+    @property
+    def operating(self) -> Operating:
+        """Where error rates are told."""
+        return Operating(self.fars, self.costs, self.seed)
+
+
+def all_metrics(
+    samples: Samples,
+    val: Trials,
+    test: Trials,
+    chosen: Decisions,
+    asked: Asked,
     *,
-    threshold: Threshold,
-    seed: int,
-    over: str = "classes",
-    skilled: Values | None = None,
-) -> dict[str, Any]:
-    """Return the error rates on trials, with the threshold that another split chose.
+    cohort: Classed | None = None,
+    tasks: Sequence[Task] = (),
+) -> dict[str, Section]:
+    """Return all sections.
 
-    Each figure is followed by the ends of its 95 % interval over classes (`bootstrap.intervals`); they are None where
-    the figure is not measurable, or the classes are too few to say. Where some of the impostors are forgeries and
-    some are not, the EER of each sort against all genuine trials comes last.
+    Where the data are too few for one, or have no classes, its figures are None and its protocol says why.
 
     Args:
-        scores: (trials,) larger is more alike.
-        same: (trials,) 1 for genuine, 0 for impostor.
-        left: (trials,) the class of the left sample, or of whatever larger unit was drawn at random.
-        right: (trials,) that of the right sample.
-        threshold: chosen on another split.
-        seed: of the interval's draws.
-        over: what the classes are called in the protocol.
-        skilled: (trials,) 1 where a side is a forgery; None: nowhere.
-    """
-    roc = roc_from_trials(scores, same)
-    score, genuine = as_trials(scores, same)
-    metrics: dict[str, Any] = {
-        "protocol": f"pairs of the test split, threshold from {threshold.split}, 95 % intervals over {over}",
-        "trials": len(score),
-        "genuine": roc.genuine,
-        "impostors": roc.impostors,
-    }
-    one, other = np.asarray(left), np.asarray(right)
-    metrics |= _with_ends(score, genuine, one, other, measures(threshold.value), seed=seed)
-    for sort, chosen in _sorts(genuine, skilled).items():
-        part = score[chosen], genuine[chosen], one[chosen], other[chosen]
-        metrics |= _with_ends(*part, {f"eer_{sort}": MEASURES["eer"]}, seed=seed)
-    return metrics
-
-
-def _sorts(genuine: Flags, skilled: Values | None) -> dict[str, Flags]:
-    """Return the trials with impostors of each sort: none of these where there is one sort only."""
-    forged = np.zeros_like(genuine) if skilled is None else np.asarray(skilled, dtype=bool)
-    impostors = {"random": ~genuine & ~forged, "skilled": ~genuine & forged}
-    both = all(some.any() for some in impostors.values())
-    return {sort: genuine | some for sort, some in impostors.items()} if both else {}
-
-
-def _with_ends(
-    scores: Values, same: Values, left: Labels, right: Labels, wanted: Mapping[str, Measure], *, seed: int
-) -> dict[str, float | None]:
-    """Return each figure of the trials, followed by the ends of its interval."""
-    roc = roc_from_trials(scores, same)
-    try:
-        found = bootstrap.intervals(scores, same, left, right, wanted, seed=seed)
-    except bootstrap.TooFewClassesError:
-        found = dict.fromkeys(wanted)
-    figures: dict[str, float | None] = {}
-    for name, measure in wanted.items():
-        interval = found[name]
-        low, high = (None, None) if interval is None else (interval.low, interval.high)
-        figures |= {name: measure.value(roc), f"{name}_low": low, f"{name}_high": high}
-    return figures
-
-
-def measures(threshold: float) -> dict[str, Measure]:
-    """Return what is reported of trials, by the names in metrics.json."""
-    return {
-        "accuracy": accuracy(threshold),
-        "eer": MEASURES["eer"],
-        "auc": MEASURES["auc"],
-        "tar_at_far_1_percent": tar_at_far(0.01),
-        "tar_at_far_0_1_percent": tar_at_far(0.001),
-        "false_accept_rate": false_accept_rate(threshold),
-        "false_reject_rate": false_reject_rate(threshold),
-    }
-
-
-def retrieval_metrics(embeddings: np.ndarray[Any, Any], labels: pd.Series[str], *, distance: str) -> dict[str, Any]:
-    """Return how often the nearest samples are of the class of the one that asks; None where too few are there.
-
-    Without any label all is None, and a protocol says why.
-    """
-    names = labels.to_numpy(dtype=str)
-    if not len(names):
-        figures = [*(f"recall_at_{k}" for k in KS), "map_at_r"]
-        return {"protocol": CLASSLESS, **dict.fromkeys(figures), "queries": 0, "excluded": 0}
-    nearest = retrieval.evaluate(embeddings, names, distance=distance, k=[k for k in KS if k < len(names)])
-    return {
-        **{f"recall_at_{k}": nearest.recall.get(k) for k in KS},
-        "map_at_r": nearest.map_at_r,
-        "queries": nearest.queries,
-        "excluded": nearest.excluded,
-    }
-
-
-def oneshot_metrics(
-    embeddings: np.ndarray[Any, Any],
-    labels: pd.Series[str],
-    *,
-    distance: str,
-    ways: int,
-    shots: int,
-    episodes: int,
-    seed: int,
-    groups: pd.Series[str] | None = None,
-) -> dict[str, Any]:
-    """Return how often the right class is chosen from few examples of each; given groups, among those of one group.
-
-    Without any label all is None, and the protocol says why.
+        samples: those of val and test.
+        val: the trials of val.
+        test: those of test.
+        chosen: the thresholds and calibrations that val chose.
+        asked: what is to be measured.
+        cohort: the training samples, where scores are to be normalised.
+        tasks: one-shot tasks from a list.
 
     Raises:
-        ValueError: samples without a group, or too few classes with enough samples in each.
+        ValueError: for what was asked for by name and cannot be had; the key of params.yaml is named.
     """
-    if not len(labels):
-        figures = ("accuracy", "accuracy_low", "accuracy_high")
-        return {"protocol": CLASSLESS, **dict.fromkeys(figures), "episodes": 0}
-    if groups is not None and groups.isna().any():
-        raise ValueError(f"{groups.isna().sum()} of {len(groups)} test samples have no group: set evaluate.within: any")
-    tasks = oneshot.evaluate(
-        embeddings,
-        labels.to_numpy(dtype=str),
-        distance=distance,
-        ways=ways,
-        shots=shots,
-        episodes=episodes,
-        seed=seed,
-        groups=None if groups is None else groups.to_numpy(dtype=str),
-    )
-    low, high = tasks.interval
-    return {
-        "protocol": tasks.protocol,
-        "accuracy": tasks.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "episodes": tasks.episodes,
+    found = {"verification": pair_metrics.verification(test, chosen, asked.operating)}
+    found["verification_all_pairs"] = _all_pairs(samples, chosen, asked)
+    if cohort is not None:
+        found["verification_normalised"] = _normalised(samples, val, test, asked, cohort)
+    found["calibration"] = pair_metrics.probabilities(test, chosen)
+    found |= _of_classes(samples, asked)
+    if tasks:
+        ids, vectors = samples.frame["id"].tolist(), samples.embeddings
+        with named("evaluate.tasks"):
+            found["oneshot_tasks"] = class_metrics.from_result(
+                oneshot.evaluate_tasks(vectors, ids, tasks, distance=samples.distance)
+            )
+    grouped = bool(samples.frame.loc[samples.frame["split"] == "test", "group"].notna().any())
+    columns = dict.fromkeys([*(["group"] if grouped else []), *asked.slices])
+    if columns:
+        with named("evaluate.slices"):
+            found["slices"] = pair_metrics.by_group(samples, test, chosen.threshold, list(columns))
+    return found
+
+
+def _all_pairs(samples: Samples, chosen: Decisions, asked: Asked) -> Section:
+    test = samples.classed("test")
+    rates = ["eer", "eer_plain", "auc", *(f"tar_at_far_{percent_name(far)}" for far in asked.fars)]
+    figures = [*rates, *(f"min_dcf_{name}" for name in asked.costs), "false_accept_rate", "false_reject_rate"]
+    keys = [f"{name}{end}" for name in figures for end in ("", "_low", "_high")]
+    return _measured(test, keys, lambda: pair_metrics.over_all_pairs(test, chosen.threshold, asked.operating))
+
+
+def _normalised(samples: Samples, val: Trials, test: Trials, asked: Asked, cohort: Classed) -> Section:
+    with named("evaluate.normalisation"):
+        return pair_metrics.normalised(
+            samples,
+            val,
+            test,
+            cohort=cohort,
+            method=asked.normalisation,
+            top=asked.cohort_top,
+            rule=rules(asked.fars, asked.costs)[asked.threshold],
+            at=asked.operating,
+        )
+
+
+def _of_classes(samples: Samples, asked: Asked) -> dict[str, Section]:
+    """Return the sections that need classes."""
+    val, test, distance, seed = samples.classed("val"), samples.classed("test"), samples.distance, asked.seed
+
+    def drawn(*, within: bool, mode: oneshot.Mode = "nearest") -> Section:
+        asks = {"ways": asked.ways, "shots": asked.shots, "count": asked.episodes, "seed": seed}
+        return class_metrics.episodes(test, distance=distance, within=within, mode=mode, **asks)
+
+    def open_set() -> Section:
+        share, shots = asked.enrolled, asked.shots
+        return class_metrics.open_set(
+            val, test, distance=distance, fars=asked.fars, share=share, shots=shots, seed=seed
+        )
+
+    within = asked.within == "group"
+    cuts = [f"{name}_at_{cut}" for name in ("recall", "precision", "ndcg") for cut in asked.k]
+    rates = [
+        f"{name}_at_far_{percent_name(far)}" for far in asked.fars for name in ("detection_rate", "false_alarm_rate")
+    ]
+    found = {
+        "retrieval": _measured(
+            test, [*cuts, "map_at_r", "r_precision"], lambda: class_metrics.nearest(test, asked.k, distance=distance)
+        ),
+        "oneshot": _measured(test, ACCURACY, lambda: drawn(within=within)),
     }
+    if asked.shots > 1:
+        # The prototype of a single example is that example.
+        found["oneshot_prototypes"] = _measured(test, ACCURACY, lambda: drawn(within=within, mode="prototype"))
+    if not within and all(group is not None for group in test.groups) and len(test.groups):
+        found["oneshot_within_groups"] = _measured(test, ACCURACY, lambda: drawn(within=True))
+    found["openset"] = _measured(test, ["identification_rate", *rates], open_set)
+    found["clustering"] = _measured(
+        test, ["nmi", "ari", "purity"], lambda: class_metrics.clusters(test, distance=distance, seed=seed)
+    )
+    return found
+
+
+def _measured(samples: Classed, keys: Sequence[str], section: Callable[[], Section]) -> Section:
+    """Return a section, or its figures as None with a protocol that says why."""
+    try:
+        if not len(samples.labels):
+            raise TooFewError("no test sample has a class")
+        return section()
+    except TooFewError as error:
+        return {"protocol": f"not measured: {error}", **dict.fromkeys(keys)}
+
+
+ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")

@@ -1,17 +1,19 @@
 """Which of these N is it, from k examples of each? Thousands of episodes at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from likewise.choices import one_of
 from likewise.evaluation.blocks import Scores, Singles
-from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
+from likewise.evaluation.checks import Array, Labels, TooFewError, as_codes, as_embeddings
 from likewise.evaluation.intervals import mean_interval
+from likewise.evaluation.tasks import Line, Task
 
 Matrix = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -74,7 +76,8 @@ def evaluate(
             Swersky and Zemel, "Prototypical networks for few-shot learning", 2017).
 
     Raises:
-        ValueError: where no group has enough classes with enough samples, or for a bad number or mode.
+        TooFewError: where no group has enough classes with enough samples.
+        ValueError: for NaN embeddings, a missing label or group, or a bad number or mode.
 
     >>> points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]])
     >>> evaluate(points, [0, 0, 1, 1, 2, 2], distance="euclidean", ways=3, episodes=100, seed=0)
@@ -97,6 +100,60 @@ def evaluate(
         episodes=episodes,
         protocol=f"{ways}-way {shots}-shot, {queries} {'probe' if queries == 1 else 'probes'} a class, {where}, {mode}",
     )
+
+
+def evaluate_tasks(embeddings: Array, ids: Sequence[str], tasks: Sequence[Task], *, distance: str) -> OneShotResult:
+    """Recognise the probes of a list of tasks, each by the nearest example of its task.
+
+    An example as near as others gets its share of the point, as in `evaluate`. The interval is over tasks.
+
+    Args:
+        embeddings: (samples, dimensions).
+        ids: (samples,) the id of each.
+        tasks: as `likewise.evaluation.tasks.read_tasks` gives them.
+        distance: a name that `likewise.distances.build` knows.
+
+    Raises:
+        ValueError: for no tasks, an id that is no sample, the line named, or NaN embeddings.
+
+    >>> from likewise.evaluation.tasks import parse
+    >>> tasks = parse(["p x", "q y"], where="tasks.txt")
+    >>> points = np.array([[0.0], [5.0], [0.2], [0.3]])
+    >>> evaluate_tasks(points, ["x", "y", "p", "q"], tasks, distance="euclidean").accuracy
+    0.5
+    """
+    if not tasks:
+        raise ValueError("the list holds no task")
+    matrix, rows = as_embeddings(embeddings), {name: row for row, name in enumerate(ids)}
+    right = np.array([_task_accuracy(matrix, rows, task, distance) for task in tasks])
+    ways = sorted({len({line.example for line in task}) for task in tasks})
+    span = f"{ways[0]}" if len(ways) == 1 else f"{ways[0]} to {ways[-1]}"
+    return OneShotResult(
+        accuracy=float(right.mean()),
+        interval=mean_interval(right),
+        episodes=len(tasks),
+        protocol=f"{span}-way 1-shot, {sum(map(len, tasks)):,} probes in {len(tasks):,} listed tasks, nearest",
+    )
+
+
+def _task_accuracy(matrix: Tensor, rows: Mapping[str, int], task: Task, distance: str) -> float:
+    """Return the mean point of the probes of one task."""
+    examples = {line.example: line for line in reversed(task)}
+    probes = [_row(rows, line, line.probe) for line in task]
+    gallery = [_row(rows, line, example) for example, line in examples.items()]
+    scores = Scores.build(matrix[probes], matrix[gallery], distance).block(
+        slice(0, len(probes)), slice(0, len(gallery))
+    )
+    best = scores == scores.max(axis=1, keepdims=True)
+    places = {example: place for place, example in enumerate(examples)}
+    own = [places[line.example] for line in task]
+    return float(np.mean(best[np.arange(len(probes)), own] / best.sum(axis=1)))
+
+
+def _row(rows: Mapping[str, int], line: Line, name: str) -> int:
+    if name not in rows:
+        raise ValueError(f"{line.place}: {name!r} is no sample of val or test")
+    return rows[name]
 
 
 @dataclass(frozen=True)
@@ -126,7 +183,7 @@ class _Pool:
         _, group_starts, group_counts = np.unique(names[drawable, 0], return_index=True, return_counts=True)
         wide = group_counts >= ways
         if not wide.any():
-            raise ValueError(
+            raise TooFewError(
                 f"{ways}-way episodes need {ways} classes of at least {size} samples each in one group; "
                 f"the most there are is {group_counts.max(initial=0)}"
             )

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from likewise.evaluation.blocks import Scores
-from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
+from likewise.evaluation.checks import Array, Labels, TooFewError, as_codes, as_embeddings
 from likewise.evaluation.curves import SLACK
 
 # Scores in one block of the probe-by-gallery matrix.
@@ -64,11 +64,12 @@ class Search:
         Strangers of one score raise the alarm together or not at all.
 
         Raises:
-            ValueError: for a rate that is not above 0 and below 1, or finer than so many strangers can show.
+            TooFewError: for a rate finer than so many strangers can show.
+            ValueError: for a rate that is not above 0 and below 1.
         """
         _check_rate(far)
         if far < self.least_far - SLACK:
-            raise ValueError(
+            raise TooFewError(
                 f"{self.strangers.size} strangers cannot show a false-alarm rate of {far:g}; "
                 f"the least they can is {self.least_far:.2g}"
             )
@@ -132,7 +133,8 @@ def evaluate(
         seed: of the draws.
 
     Raises:
-        ValueError: where a set has too few classes to enrol some and keep strangers, or for a bad number.
+        TooFewError: where a set has too few classes to enrol some and keep strangers.
+        ValueError: for NaN embeddings, a missing label, or a bad number.
 
     >>> points, names = np.array([[0.0], [0.2], [5.0], [5.1], [9.0], [7.0]]), ["a", "a", "b", "b", "c", "d"]
     >>> found = evaluate((points, names), (points, names), distance="euclidean", far=0.5, seed=0)
@@ -140,7 +142,10 @@ def evaluate(
     (1.0, 0.5, 2, 2, 2)
     """
     _check_rate(far)
-    chosen, judged = (_searched(samples, distance, share, shots, rank, seed) for samples in (val, test))
+    chosen, judged = (
+        enrol_and_search(*samples, distance=distance, share=share, shots=shots, rank=rank, seed=seed)
+        for samples in (val, test)
+    )
     shown = far >= chosen.least_far - SLACK
     threshold = chosen.threshold_at(far) if shown else None
     return OpenSetResult(
@@ -167,7 +172,8 @@ def enrol(
     drawn does not depend on the order of the rows.
 
     Raises:
-        ValueError: where no class has enough samples, or no probe of another class is left.
+        TooFewError: where no class has enough samples, or no probe of another class is left.
+        ValueError: for a share or number that makes no sense.
 
     >>> gallery, probes = enrol(np.array([[0.0], [0.2], [5.0]]), ["a", "a", "b"], seed=0)
     >>> sorted(gallery.tolist() + probes.tolist())
@@ -183,7 +189,7 @@ def enrol(
     able = np.flatnonzero(counts > shots)
     wanted = max(1, round(share * counts.size))
     if not able.size or counts.size < 2:
-        raise ValueError(
+        raise TooFewError(
             f"an open set needs two classes, one of them with more than {shots} samples; of {counts.size} there are "
             f"{able.size} with that many"
         )
@@ -195,6 +201,16 @@ def enrol(
     place = np.arange(order.size) - (np.cumsum(counts) - counts)[codes[order]]
     chosen = (place < shots) & np.isin(codes[order], enrolled)
     return order[chosen], order[~chosen]
+
+
+def enrol_and_search(
+    embeddings: Array, labels: Labels, *, distance: str, share: float, shots: int, rank: int = 1, seed: int
+) -> Search:
+    """Enrol some of the classes (`enrol`) and search for all other samples (`search`)."""
+    matrix, names = as_embeddings(embeddings), np.asarray(labels)
+    rows, others = enrol(matrix, names, share=share, shots=shots, seed=seed)
+    enrolled = matrix[torch.from_numpy(rows)], names[rows]
+    return search(matrix[torch.from_numpy(others)], names[others], gallery=enrolled, distance=distance, rank=rank)
 
 
 def search(probes: Array, labels: Labels, *, gallery: Samples, distance: str, rank: int = 1) -> Search:
@@ -210,7 +226,8 @@ def search(probes: Array, labels: Labels, *, gallery: Samples, distance: str, ra
         rank: among how many best classes a mate's own must be.
 
     Raises:
-        ValueError: for NaN embeddings, a `rank` beyond the enrolled classes, no mate or no stranger.
+        TooFewError: for no mate or no stranger.
+        ValueError: for NaN embeddings, or a `rank` beyond the enrolled classes.
 
     >>> found = search(np.array([[1.0], [4.0], [30.0]]), ["a", "b", "c"],
     ...                gallery=(np.array([[0.0], [5.0]]), ["a", "b"]), distance="euclidean")
@@ -224,18 +241,10 @@ def search(probes: Array, labels: Labels, *, gallery: Samples, distance: str, ra
     known = own >= 0
     if known.all() or not known.any():
         missing = "of a class that is not enrolled" if known.any() else "of an enrolled class"
-        raise ValueError(f"none of the {own.size} probes is {missing}; an open set needs both kinds")
+        raise TooFewError(f"none of the {own.size} probes is {missing}; an open set needs both kinds")
     ordered = sides[1][torch.from_numpy(np.argsort(codes, kind="stable"))]
     found = _best(Scores.build(sides[0], ordered, distance), starts, own, rank)
     return Search(found[known], found[~known], rank, starts.size, len(ordered))
-
-
-def _searched(samples: Samples, distance: str, share: float, shots: int, rank: int, seed: int) -> Search:
-    """Enrol some classes of a set of samples and search for the others."""
-    matrix, names = as_embeddings(samples[0]), np.asarray(samples[1])
-    rows, others = enrol(matrix, names, share=share, shots=shots, seed=seed)
-    enrolled = matrix[torch.from_numpy(rows)], names[rows]
-    return search(matrix[torch.from_numpy(others)], names[others], gallery=enrolled, distance=distance, rank=rank)
 
 
 def _classes(labels: Labels, enrolled: Labels, *, probes: int, gallery: int) -> tuple[Indices, Indices, Indices]:

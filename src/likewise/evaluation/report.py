@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from likewise.evaluation.calibration import Calibration, Threshold
+from likewise.evaluation.calibration import Calibration
 from likewise.evaluation.checks import Values, as_trials
-from likewise.evaluation.figures import all_figures, percent, roc_table, score_histogram
-from likewise.evaluation.verification import roc_from_trials
+from likewise.evaluation.curves import Roc
+from likewise.evaluation.figures import all_figures, percent
+from likewise.evaluation.thresholds import Threshold
+from likewise.evaluation.wording import sections
 
 Pixels = NDArray[np.uint8]
 
@@ -24,26 +25,6 @@ Pixels = NDArray[np.uint8]
 PICTURE = 128
 # Pictures smaller than this are drawn with sharp pixels.
 SMALL = 64
-
-LABELS = {
-    "accuracy": "Right answers",
-    "eer": "Equal error rate",
-    "eer_plain": "Equal error rate, without the convex hull",
-    "eer_random": "Equal error rate, forgeries aside",
-    "eer_skilled": "Equal error rate, forgeries the only impostors",
-    "auc": "Area under the ROC",
-    "min_dcf": "Least detection cost",
-    "map_at_r": "MAP@R",
-    "r_precision": "R-precision",
-}
-SECTIONS = {"oneshot": "one-shot"}
-# Metrics that are no shares.
-NUMBERS = ("auc", "min_dcf", "cllr", "min_cllr", "brier", "ece")
-# What figures were counted on, and the ends of their intervals, stand beside them.
-COUNTS = ("trials", "genuine", "impostors", "queries", "excluded", "gallery", "episodes")
-ENDS = ("low", "high")
-
-__all__ = ["Example", "ReportData", "Side", "hardest", "render", "roc_table", "score_histogram", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +61,7 @@ class ReportData:
         title: the page's heading, such as the name of the data.
         subject: what the trials are, to follow their number, such as "pairs of unseen samples".
         metrics: the sections and values of the metrics file.
+        roc: of the test trials.
         scores: (trials,) of the test trials, larger is more alike.
         same: (trials,) 1 for genuine, 0 for impostor.
         threshold: chosen on another split.
@@ -95,6 +77,7 @@ class ReportData:
     title: str
     subject: str
     metrics: Mapping[str, Mapping[str, Any]]
+    roc: Roc
     scores: Values
     same: Values
     threshold: Threshold
@@ -107,24 +90,9 @@ class ReportData:
     calibration: Calibration | None = None
 
 
-def hardest(scores: Values, same: Values, *, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the indices of the impostors that score highest and of the genuine trials that score lowest.
-
-    Among equal scores the trial that stands first comes first.
-
-    >>> hardest([0.9, 0.8, 0.2, 0.1], [1, 0, 1, 0], count=1)
-    (array([1]), array([2]))
-    """
-    score, genuine = as_trials(scores, same)
-    impostors, mates = np.flatnonzero(~genuine), np.flatnonzero(genuine)
-    highest = impostors[np.argsort(-score[impostors], kind="stable")[:count]]
-    lowest = mates[np.argsort(score[mates], kind="stable")[:count]]
-    return highest, lowest
-
-
 def verdict(data: ReportData) -> str:
     """Return in a sentence or two how good the model is."""
-    roc = roc_from_trials(data.scores, data.same)
+    roc = data.roc
     return (
         f"On {roc.genuine + roc.impostors:,} {data.subject} the answer was right "
         f"{percent(roc.accuracy(data.threshold.value))} of the time, with the threshold chosen on "
@@ -142,6 +110,7 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     figures = all_figures(
+        data.roc,
         data.scores,
         data.same,
         threshold=data.threshold,
@@ -152,50 +121,11 @@ def render(data: ReportData) -> str:
     return environment.get_template("report.html").render(
         data=data,
         verdict=verdict(data),
-        sections=[_section(name, values) for name, values in data.metrics.items()],
+        sections=sections(data.metrics),
         figures=figures,
         galleries=_galleries(data),
         tables={"Data": _flat(data.summary), "Parameters": _flat(data.params)},
     )
-
-
-def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a block of the metrics table: its figures, and in a note what they were counted on."""
-    counts = [f"{values[key]:,} {key}" for key in COUNTS if key in values]
-    words = [values["protocol"]] if "protocol" in values else []
-    shown = [key for key in values if key not in COUNTS and not key.endswith(ENDS) and key != "protocol"]
-    rows = [
-        {"label": _label(key), "value": _figure(key, values[key]), "interval": _interval(key, values)} for key in shown
-    ]
-    return {
-        "name": SECTIONS.get(name, name.replace("_", " ")),
-        "note": "; ".join([*words, ", ".join(counts)]),
-        "rows": rows,
-    }
-
-
-def _label(key: str) -> str:
-    """Return a metric's name for a reader: tar_at_far_0_1_percent is "True accepts at 0.1 % false accepts"."""
-    if key in LABELS:
-        return LABELS[key]
-    if found := re.fullmatch(r"tar_at_far_(\w+)_percent", key):
-        return f"True accepts at {found[1].replace('_', '.')} % false accepts"
-    if found := re.fullmatch(r"(recall|precision|ndcg)_at_(\d+)", key):
-        return f"{found[1].capitalize().replace('Ndcg', 'NDCG')} at {found[2]}"
-    return key.replace("_", " ").capitalize()
-
-
-def _figure(key: str, value: Any) -> str:
-    if isinstance(value, float) and key in NUMBERS:
-        return f"{value:.4f}"
-    return percent(value) if value is None or isinstance(value, int | float) else str(value)
-
-
-def _interval(key: str, values: Mapping[str, Any]) -> str:
-    low, high = values.get(f"{key}_low"), values.get(f"{key}_high")
-    if key == "accuracy" and low is None:
-        low, high = values.get("low"), values.get("high")
-    return "" if low is None or high is None else f"{_figure(key, low)} to {_figure(key, high)}"
 
 
 def _galleries(data: ReportData) -> list[dict[str, Any]]:

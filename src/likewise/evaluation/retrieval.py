@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.evaluation.blocks import Indices, Scores, Singles
-from likewise.evaluation.checks import Array, Labels, as_codes, as_embeddings
+from likewise.evaluation.checks import Array, Labels, TooFewError, as_codes, as_embeddings
 from likewise.evaluation.neighbours import Coarse, Found
 
 # Scores in one block of the probe-by-gallery matrix.
@@ -69,7 +69,8 @@ def evaluate(
         gallery: embeddings and labels of the samples to search, when they are not the probes.
 
     Raises:
-        ValueError: for NaN embeddings, a `k` larger than the gallery, or no probe with an answer.
+        TooFewError: for no probe with an answer.
+        ValueError: for NaN embeddings, or a `k` larger than the gallery.
 
     >>> points = np.array([[0.0], [1.0], [5.0], [6.0], [20.0]])
     >>> result = evaluate(points, ["a", "a", "b", "a", "c"], distance="euclidean", k=[1, 2])
@@ -83,7 +84,7 @@ def evaluate(
     wanted = np.bincount(other_codes, minlength=codes.max() + 1)[codes] - (gallery is None)
     asked = np.flatnonzero(wanted > 0)
     if not asked.size:
-        raise ValueError(f"none of the {len(probes)} probes has another sample of its class to find")
+        raise TooFewError(f"none of the {len(probes)} probes has another sample of its class to find")
     search = _Search(Scores.build(probes, others, distance), codes, other_codes, itself=gallery is None)
     depth = int(max(*k, wanted.max()))
     totals = [_sums(right, wanted[rows], k) for rows, right in search.blocks(asked, depth)]

@@ -15,6 +15,9 @@ from likewise.evaluation.verification import roc_from_trials
 Flags = NDArray[np.bool_]
 Names = NDArray[np.generic]
 
+LEAST = 20
+"""A group with fewer trials of either kind is not measured."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -60,7 +63,7 @@ def evaluate(
     measures: Mapping[str, Measure],
     *,
     trials: str = "within",
-    least: int = 20,
+    least: int = LEAST,
 ) -> Slices:
     """Return each figure over the trials of each group.
 

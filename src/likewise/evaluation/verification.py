@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from likewise.evaluation.blocks import Scores, Singles
-from likewise.evaluation.checks import Array, Labels, Values, as_codes, as_embeddings, as_trials, as_vector
+from likewise.evaluation.checks import Array, Labels, TooFewError, Values, as_codes, as_embeddings, as_trials, as_vector
 from likewise.evaluation.curves import Counts, Roc
 from likewise.evaluation.tally import Tally
 
@@ -25,7 +25,8 @@ def roc_from_trials(scores: Values, same: Values) -> Roc:
         same: (trials,) 1 for a genuine trial, 0 for an impostor.
 
     Raises:
-        ValueError: for NaN or infinite scores, answers other than 0 and 1, or trials of one kind only.
+        TooFewError: for trials of one kind only.
+        ValueError: for NaN or infinite scores, or answers other than 0 and 1.
 
     >>> roc = roc_from_trials([0.9, 0.8, 0.3, 0.1], [1, 0, 1, 0])
     >>> roc.auc, roc.eer_plain, roc.eer
@@ -64,7 +65,8 @@ def roc_all_pairs(
         thresholds: further thresholds at which errors are to be counted, for `Roc.accuracy`.
 
     Raises:
-        ValueError: for embeddings with NaN, missing labels, no genuine pair or no impostor pair.
+        TooFewError: for no genuine pair or no impostor pair.
+        ValueError: for embeddings with NaN, or missing labels.
 
     >>> roc = roc_all_pairs(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), [0, 0, 1, 1])
     >>> roc.genuine, roc.impostors, roc.eer, roc.auc
@@ -75,7 +77,7 @@ def roc_all_pairs(
     impostors = blocks.pairs - genuine.size
     if not genuine.size or not impostors:
         kind = "impostor" if genuine.size else "genuine"
-        raise ValueError(f"none of the {blocks.pairs} pairs is {kind}; error rates need pairs of both kinds")
+        raise TooFewError(f"none of the {blocks.pairs} pairs is {kind}; error rates need pairs of both kinds")
     tally = Tally.build(_edges(genuine, thresholds))
     for scores in blocks.impostors():
         tally.add(scores, share=scores.size / impostors)
