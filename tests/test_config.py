@@ -51,6 +51,10 @@ def test_the_digits_recipe_is_the_default() -> None:
 
 
 MISTAKES = {
+    "a feed without what it needs": (
+        ("  source: digits", "  source: pairs"),
+        ["train.feed: classes needs classes, and ingest.source: pairs has none; set feed: pairs, and a loss that"],
+    ),
     "unknown key": (
         ("  loss: triplet", "  los: triplet"),
         ["train.los: unknown key; did you mean train.loss? known: feed, encoder", "train.loss: the key is missing"],

@@ -355,6 +355,21 @@ SUMMARY = Json(
         "preprocessing",
     ),
 )
+GIVEN_PAIRS = Table("data/ingest/pairs.parquet", _PAIR_TYPES, _PAIR_CHECKS, carried=True)
+"""The pairs of all splits as a source gives them, in its order; there only where it gives pairs and no classes."""
+REJECTED_PAIRS = Table(
+    "data/ingest/rejected_pairs.parquet",
+    pa.schema([("row", pa.int64()), *((name, _STRING) for name in ("left", "right", "reason"))]),
+    _checks(
+        {
+            "row": _column(pandera.Check.gt(0), unique=True),
+            "left": _column(nullable=True),
+            "right": _column(nullable=True),
+            "reason": _column(),
+        }
+    ),
+)
+"""The rows of a table of pairs that cannot be used; there where `GIVEN_PAIRS` is."""
 TRIALS = Table("data/ingest/trials.parquet", _PAIR_TYPES, _PAIR_CHECKS)
 """The test trials as a list gives them, in its order; there only where `ingest.trials` names one."""
 MEDIA = File("data/ingest/media.npy")

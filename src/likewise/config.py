@@ -107,9 +107,21 @@ def load_params(root: Path) -> dict[str, Block]:
             blocks[name] = params_model(name).model_validate(raw[name])
         except ValidationError as error:
             mistakes += [_explain(name, detail) for detail in error.errors()]
+    mistakes = mistakes or _disagreements(blocks)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return blocks
+
+
+def _disagreements(blocks: Mapping[str, Any]) -> list[str]:
+    """Say what one block asks for and another rules out."""
+    feed = blocks["train"].feed
+    if blocks["ingest"].source == "pairs" and feed != "pairs":
+        return [
+            f"{PARAMS_FILE}: train.feed: {feed} needs classes, and ingest.source: pairs has none; set feed: pairs, and "
+            "a loss that takes pairs"
+        ]
+    return []
 
 
 def params_model(stage: str) -> type[Block]:

@@ -11,8 +11,8 @@ from tests.data.pictures import class_folders, encoded, noise, put
 
 
 def test_the_sources_are_known_by_name() -> None:
-    assert list(SOURCES)[:5] == ["digits", "folder", "idx", "manifest", "parquet"]
-    assert set(FILES) == set(SOURCES) - {"digits", "folder", "idx", "manifest", "parquet"}
+    assert list(SOURCES)[:6] == ["digits", "folder", "idx", "manifest", "parquet", "pairs"]
+    assert list(FILES) == list(SOURCES)[6:]
     with pytest.raises(ValueError, match=r"^unknown source 'floder'; known: folder, "):
         open_source("floder", "data/raw")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from likewise.data import checks, kinds
 from likewise.data.images import ImageSpec, decode
 from likewise.data.sources import SOURCES
 from likewise.data.splits import SPLITTERS
+from likewise.data.tables import Columns
 from likewise.stages import ingest
 from likewise.stages.ingest_params import Checks, Params, Split
 from tests.data import recordings
@@ -37,7 +39,7 @@ CHECKS = {
     "near_duplicates": "warn",
     "constant": "warn",
 }
-COLUMNS = {"path": "path", "image": "image", "label": "label", "group": "group", "forged": "forged"}
+COLUMNS = asdict(Columns())
 
 
 @pytest.fixture
@@ -424,7 +426,7 @@ def test_the_ways_to_split_of_the_params_are_those_of_the_code() -> None:
 
 
 def test_only_a_manifest_takes_a_table(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"table: t\.csv is of source: manifest only, not of folder"):
+    with pytest.raises(ValueError, match=r"table: t\.csv is of source: manifest or pairs only, not of folder"):
         block(project, table="t.csv")
 
 

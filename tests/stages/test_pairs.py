@@ -91,6 +91,63 @@ def test_listed_trials_are_the_test_pairs_all_and_in_their_order(
     assert capsys.readouterr().out.splitlines()[-1] == said
 
 
+def give(root: Path) -> pd.DataFrame:
+    """Write all pairs of each split as if the source had given them, one in four genuine or more, in any order."""
+    samples = artifacts.SAMPLES.read(root).dropna(subset=["class"])
+    every = samples.merge(samples, on="split").query("id_x < id_y").sample(frac=1, random_state=1)
+    same = (every["class_x"] == every["class_y"]).astype(np.int8)
+    frame = pd.DataFrame({"left": every["id_y"], "right": every["id_x"], "same": same, "carried.n": range(len(every))})
+    artifacts.GIVEN_PAIRS.write(frame.reset_index(drop=True), root)
+    return frame.assign(split=every["split"]).reset_index(drop=True)
+
+
+def test_given_pairs_are_taken_whole_or_so_many_at_most(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = give(project)
+    pairs.run(params(project, "pairs", train=None, val=50, test=10**6), project)
+    told = capsys.readouterr().out.splitlines()
+    for split, count in (("train", None), ("val", 50), ("test", None)):
+        frame = artifacts.PAIRS[split].read(project)
+        own = given[given["split"] == split][["left", "right", "same"]].reset_index(drop=True)
+        if count is None:
+            pd.testing.assert_frame_equal(frame, own, check_dtype=False)
+            continue
+        merged = own.reset_index().merge(frame, on=["left", "right"], suffixes=("", "_taken"))
+        assert len(merged) == len(frame) == count
+        assert merged["index"].is_monotonic_increasing
+        assert (merged["same"] == merged["same_taken"]).all()
+        assert frame["left"].tolist() == merged["left"].tolist()
+        assert abs(frame["same"].sum() - count * own["same"].mean()) <= 1
+    assert told[0].endswith(", all that are given")
+    assert told[1] == f"pairs: val: 50 pairs, {frame_of(project, 'val')} of them genuine, drawn from 253 that are given"
+
+
+def frame_of(root: Path, split: str) -> int:
+    return int(artifacts.PAIRS[split].read(root)["same"].sum())
+
+
+def test_which_pairs_are_taken_depends_on_the_seed_and_not_on_order_or_sides(project: Path) -> None:
+    give(project)
+
+    def taken(seed: int) -> set[frozenset[str]]:
+        pairs.run(params(project, "pairs", train=40, val=20, test=20, seed=seed), project)
+        frame = artifacts.PAIRS["train"].read(project)
+        return {frozenset(pair) for pair in zip(frame["left"], frame["right"], strict=True)}
+
+    first = taken(0)
+    table = artifacts.GIVEN_PAIRS.read(project).sample(frac=1, random_state=5)
+    turned = table.rename(columns={"left": "right", "right": "left"})[list(table.columns)]
+    artifacts.GIVEN_PAIRS.write(turned, project)
+    assert taken(0) == first
+    assert taken(1) != first
+
+
+def test_drawn_pairs_need_a_count(project: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^pairs\.val: null takes all the pairs that a source gives, and these are drawn"
+    ):
+        pairs.run(params(project, "pairs", val=None), project)
+
+
 def with_forgeries(root: Path, *, each: int) -> pd.DataFrame:
     """Make the last samples of each class and split forgeries of it."""
     samples = artifacts.SAMPLES.read(root)

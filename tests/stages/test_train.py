@@ -324,6 +324,28 @@ def test_the_key_is_of_params_code_and_inputs_and_not_of_the_folder(tmp_path: Pa
     assert len({key, *changed}) == 1 + len(changed)
 
 
+@pytest.mark.parametrize("feed", ["classes", "triplets"])
+def test_a_feed_without_classes_is_refused_with_its_key(feed: str, tmp_path: Path) -> None:
+    root = make(tmp_path / "project")
+    for table in (artifacts.CLASSES, artifacts.TRIPLETS):
+        table.write(table.read(root).iloc[:0], root)
+    with pytest.raises(
+        ValueError, match=rf"^train\.feed: {feed} needs classes, and no sample of train has one: set feed"
+    ):
+        train_assembly.set_up(params(root, "train", **FEEDS[feed]), root)
+
+
+def test_pairs_without_classes_train(tmp_path: Path) -> None:
+    root = make(tmp_path / "project")
+    for table in (artifacts.CLASSES, artifacts.TRIPLETS):
+        table.write(table.read(root).iloc[:0], root)
+    train.run(params(root, "train", **FEEDS["pairs"]), root)
+    with_classes = (root / artifacts.WEIGHTS.path).read_bytes()
+    artifacts.SAMPLES.write(artifacts.SAMPLES.read(root).assign(**{"class": None}), root)
+    train.run(params(root, "train", **FEEDS["pairs"]), root)
+    assert (root / artifacts.WEIGHTS.path).read_bytes() == with_classes
+
+
 def test_what_does_not_feed_the_network_leaves_the_key(tmp_path: Path) -> None:
     root = make(tmp_path / "project")
     key = key_of(root)

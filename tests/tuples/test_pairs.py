@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from likewise.tuples import ranking
-from likewise.tuples.pairs import Pairs, draw_pairs
+from likewise.tuples.pairs import Pairs, draw_pairs, thin_pairs
 
 SOME = [0, 1, 0, 2, 2, 2, 3, 0]
 LABELS = st.lists(st.integers(-2, 3), min_size=1, max_size=12)
@@ -167,3 +167,30 @@ def test_ranks_that_do_not_exist_are_refused() -> None:
                 index(wrong)
     with pytest.raises(ValueError, match="give integers"):
         pairs[[0.5]]
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=20), st.data())
+@settings(deadline=None)
+def test_thinned_pairs_keep_their_order_their_shares_and_both_kinds(same: list[bool], data: st.DataObject) -> None:
+    count = data.draw(st.integers(2, len(same)))
+    chosen = thin_pairs(same, count, seed=data.draw(st.integers(0, 9))).tolist()
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == count
+    kept = [same[place] for place in chosen]
+    assert set(kept) == set(same)
+    assert abs(sum(kept) - count * sum(same) / len(same)) <= 1
+    if count == len(same):
+        assert chosen == list(range(len(same)))
+
+
+def test_every_pair_is_as_likely_to_be_taken() -> None:
+    same = [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    counts = Counter(place for seed in range(3000) for place in thin_pairs(same, 3, seed=seed).tolist())
+    for kind in (range(3), range(3, 9)):
+        assert chisquare([counts[place] for place in kind]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_more_pairs_than_there_are_cannot_be_taken(count: int) -> None:
+    with pytest.raises(ValueError, match=f"^{count} of 3 pairs were asked for: give a count from 2 to 3"):
+        thin_pairs([1, 0, 0], count, seed=0)

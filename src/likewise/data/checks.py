@@ -11,6 +11,7 @@ import numpy as np
 from likewise.data.cleaning import CONFLICT, DUPLICATE
 from likewise.data.fingerprints import BITS
 from likewise.data.near_duplicates import Fingerprints
+from likewise.data.pair_tables import CONTRADICTS, STATED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,7 @@ class Checked:
         media: The rows of all samples (n, ...); images have one each, uint8 (n, C, H, W).
         offsets: Where each sample begins in the media, and where the last one ends.
         near_bits: How many bits of their fingerprints may differ between near-duplicates.
+        rejected: row, reason of the pairs that a source gives and that are left out; None where it gives none.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Checked:
     media: NDArray[Any]
     offsets: NDArray[np.int64]
     near_bits: int
+    rejected: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,27 @@ def _small_classes(data: Checked) -> Finding:
 
 
 def _label_conflicts(data: Checked) -> Finding:
+    if data.rejected is not None:
+        return _finding(_pairs(data.rejected, CONTRADICTS), "pairs are called genuine and impostor, and left out")
     rows = data.quarantine[data.quarantine["reason"].str.startswith(CONFLICT)]
     pairs = zip(rows["id"], rows["reason"], strict=True)
     return _finding([f"{id_}: {reason}" for id_, reason in pairs], "samples are under two classes and left out")
 
 
+def _pairs(rejected: pd.DataFrame, beginning: str) -> list[str]:
+    """Return the rows of a table of pairs whose reason begins so."""
+    rows = rejected[rejected["reason"].str.startswith(beginning)]
+    return [f"row {row} {reason}" for row, reason in zip(rows["row"], rows["reason"], strict=True)]
+
+
 def _same_file(data: Checked) -> Finding:
-    if data.stated is None:
-        return _finding([], SAME_FILE)
+    found = [] if data.rejected is None else _pairs(data.rejected, STATED)
+    stated = data.stated or {}
     rows = data.quarantine[data.quarantine["reason"].str.startswith(DUPLICATE)]
     twins = zip(rows["id"], rows["reason"].str.removeprefix(DUPLICATE), strict=True)
-    sides = [(one, data.stated.get(one), other, data.stated.get(other)) for one, other in twins]
+    sides = [(one, stated.get(one), other, stated.get(other)) for one, other in twins]
     both = [f"{one} ({a}) is {other} ({b})" for one, a, other, b in sides if a and b and a != b]
-    return _finding(both, SAME_FILE)
+    return _finding([*found, *both], "files are in two splits of the table, and left out of one")
 
 
 def _same_group(data: Checked) -> Finding:
@@ -134,8 +145,6 @@ def _finding(found: Iterable[str], what: str) -> Finding:
     names = list(found)
     return Finding(len(names), what, tuple(names[:NAMED]))
 
-
-SAME_FILE = "files are in two splits of the table, and left out of one"
 
 CHECKS: dict[str, Callable[[Checked], Finding]] = {
     "small_classes": _small_classes,

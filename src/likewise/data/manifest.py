@@ -76,9 +76,9 @@ def from_table(rows: pa.Table, path: Path, *, columns: Columns, where: str, fold
     cells = texts(rows, columns.path, key="ingest.columns.path", where=where)
     labels = texts(rows, columns.label, key="ingest.columns.label", where=where)
     root = path.resolve()
-    located = _located(root, folder, cells)
+    places = located(root, folder, cells)
     forged = forgeries(rows, columns.forged, where=where)
-    described = zip(located, labels, groups(rows, columns.group, where=where), forged, strict=True)
+    described = zip(places, labels, groups(rows, columns.group, where=where), forged, strict=True)
     raws = _once(with_groups([_sample(number, *row) for number, row in enumerate(described, start=1)]))
     order = _by_id(raws)
     carried = without(rows, (columns.path, columns.label, columns.group, columns.forged)).take(order)
@@ -91,7 +91,7 @@ def _by_id(raws: Sequence[Raw]) -> NDArray[np.int64]:
     return np.array(sorted(range(len(raws)), key=lambda row: raws[row].id), dtype=np.int64)
 
 
-def _located(root: Path, folder: Path, cells: Sequence[str | None]) -> Iterator[tuple[str | None, str | None]]:
+def located(root: Path, folder: Path, cells: Sequence[str | None]) -> Iterator[tuple[str | None, str | None]]:
     """Yield for each cell the path below the root, and why it is not read, if so."""
     top, base = f"{root}{os.sep}", str(root / folder)
     folder_is_inside = lru_cache(maxsize=1 << 16)(lambda parent: f"{os.path.realpath(parent)}{os.sep}".startswith(top))
@@ -123,9 +123,9 @@ def _refusal(file: str, root: Path) -> str | None:
 
 
 def _sample(
-    number: int, located: tuple[str | None, str | None], label: str | None, group: str | None, forged: Flag
+    number: int, place: tuple[str | None, str | None], label: str | None, group: str | None, forged: Flag
 ) -> Raw:
-    path, refused = located
+    path, refused = place
     forgery, wrong = forged
     refused = refused or (None if label else "no label") or wrong
     return Raw(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -96,6 +96,32 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
+class PairRows:
+    """The rows of a table of pairs, as they stand there.
+
+    Attributes:
+        left: The id of one side of each, or None where it is empty.
+        right: That of the other.
+        same: Whether both are of the same thing, or None where that is not said.
+        wrong: What is wrong with the row itself, or None.
+        groups: What its two samples must stay together with, or None.
+        carried: What else the table says.
+    """
+
+    left: tuple[str | None, ...]
+    right: tuple[str | None, ...]
+    same: tuple[bool | None, ...]
+    wrong: tuple[str | None, ...]
+    groups: tuple[str | None, ...]
+    carried: pa.Table
+
+    def resolved(self, copies: Mapping[str, str]) -> PairRows:
+        """Return the rows with each exact copy replaced by the file that was kept for it."""
+        left, right = (tuple(name and copies.get(name, name) for name in side) for side in (self.left, self.right))
+        return replace(self, left=left, right=right)
+
+
+@dataclass(frozen=True)
 class Source:
     """Raw samples sorted by id, and the reader of their content.
 
@@ -103,11 +129,13 @@ class Source:
         raws: The samples.
         reader: Reads their content.
         carried: What else the source says of them, a column each and row `i` of sample `i`, as it is there; or None.
+        pairs: The pairs that the source gives instead of classes, if it does.
     """
 
     raws: tuple[Raw, ...]
     reader: Reader
     carried: pa.Table | None = None
+    pairs: PairRows | None = None
 
     def __len__(self) -> int:
         return len(self.raws)

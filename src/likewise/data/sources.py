@@ -14,6 +14,7 @@ from likewise.data.manifest import open_manifest
 from likewise.data.named import FILES, at_hand, open_fashion_mnist
 from likewise.data.omniglot import open_omniglot
 from likewise.data.orl_faces import open_orl_faces
+from likewise.data.pair_tables import open_pairs
 from likewise.data.raw import Content, Raw, Source, Unreadable
 from likewise.data.shards import open_parquet
 from likewise.data.speech_commands import open_speech_commands
@@ -69,6 +70,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "idx": open_idx,
     "manifest": open_manifest,
     "parquet": open_parquet,
+    "pairs": open_pairs,
     "omniglot": open_omniglot,
     "omniglot-small1": open_omniglot,
     "omniglot-small2": open_omniglot,

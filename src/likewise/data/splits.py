@@ -62,6 +62,7 @@ def assign(
     ignore: Collection[str] = (),
     hold_out: Collection[str] = (),
     tested: Collection[str] = (),
+    classless: bool = False,
 ) -> pd.Series[str]:
     """Return "train", "val" or "test" for every sample, on the samples' index.
 
@@ -92,6 +93,7 @@ def assign(
         hold_out: Names of groups, for class, group and sample; then `fold` must be 0, and `test` plays no part.
         tested: Ids of the samples of a list of trials, for class, group and sample; a column or a file is not changed.
             With it a test part of which no pairs can be made will do.
+        classless: Whether the samples have no classes, so that no pairs are made of them.
 
     Raises:
         ValueError: unknown `by`, shares that leave nothing, a fold or a group that does not exist, samples without
@@ -117,7 +119,8 @@ def assign(
     )
     splits = splitter(samples, request).rename("split")
     refuse_leaks(samples, splits, by=by)
-    _refuse_too_small(samples, splits, by=by, needed=NAMES[:2] if tested else NAMES)
+    if not classless:
+        _refuse_too_small(samples, splits, by=by, needed=NAMES[:2] if tested else NAMES)
     return splits
 
 

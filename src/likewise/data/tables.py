@@ -35,6 +35,9 @@ class Columns:
 
     Attributes:
         path: The path of the file (manifest).
+        left: The path of one file of a pair (pairs).
+        right: The path of the other.
+        same: Whether they are of the same thing (1) or not (0).
         image: The encoded image itself (parquet).
         label: The class.
         group: What must stay together, such as a writer or a session; a table need not have it.
@@ -43,6 +46,9 @@ class Columns:
     """
 
     path: str = "path"
+    left: str = "path_a"
+    right: str = "path_b"
+    same: str = "same"
     image: str = "image"
     label: str = "label"
     group: str = "group"

@@ -23,7 +23,9 @@ from likewise.data.remote import local
 from likewise.data.sources import open_source
 from likewise.data.splits import SPELLINGS, assign
 from likewise.data.trials import TrialList, read_trials
+from likewise.stages import ingest_pairs
 from likewise.stages.fetching import shown_on
+from likewise.stages.ingest_pairs import Paired
 from likewise.stages.ingest_params import Checks, Params, Split
 from likewise.stages.reading import counting
 from likewise.stages.recall import recalling
@@ -36,6 +38,8 @@ OUTPUTS = tuple(
         artifacts.SAMPLES,
         artifacts.QUARANTINE,
         artifacts.TRIALS,
+        artifacts.GIVEN_PAIRS,
+        artifacts.REJECTED_PAIRS,
         artifacts.CLASSES,
         artifacts.SUMMARY,
     )
@@ -56,21 +60,24 @@ def run(params: Params, root: Path) -> None:
     with artifacts.MEDIA.writing(root) as media:
         found = take_in(source, params, media)
         trials = among(listed, found) if listed else None
-        samples = found.samples.assign(split=divide(found, params.split, file, trials))
+        paired = ingest_pairs.pair_up(source.pairs, found, params.split, file) if source.pairs else None
+        samples = paired.samples if paired else found.samples.assign(split=divide(found, params.split, file, trials))
         findings = check(
             Checked(
                 kind=params.kind,
                 samples=samples,
                 quarantine=found.quarantine,
                 stated=stated(found, params.split, file),
+                rejected=paired.pairs.rejected if paired else None,
                 media=np.load(media, mmap_mode="r"),
                 offsets=found.offsets,
                 near_bits=params.near_bits,
             ),
             params.checks.model_dump(),
         )
-    summary = summed_up(params, found, samples, findings, trials)
+    summary = summed_up(params, found, samples, findings) | beside(trials, paired)
     with artifacts.all_or_none(root, *OUTPUTS):
+        ingest_pairs.write(paired, root)
         write(samples, found, trials, summary, root)
     print(describe(summary), flush=True)
     for name, finding in findings.items():
@@ -81,7 +88,7 @@ def run(params: Params, root: Path) -> None:
 def write(
     samples: pd.DataFrame, found: Ingested, trials: TrialList | None, summary: dict[str, Any], root: Path
 ) -> None:
-    """Write everything but the media."""
+    """Write everything but the media and the pairs."""
     artifacts.SAMPLES.write(in_order(samples), root)
     write_trials(trials, root)
     artifacts.write_offsets(found.offsets, root)
@@ -133,7 +140,6 @@ def summed_up(
     found: Ingested,
     samples: pd.DataFrame,
     findings: Mapping[str, Finding],
-    trials: TrialList | None,
 ) -> dict[str, Any]:
     """Return the summary: what was found, kept and left out, and what the checks found."""
     preprocessing = params.preprocessing()
@@ -149,7 +155,21 @@ def summed_up(
         "quarantined": reasons(found.quarantine["reason"]),
         "splits": held(samples),
         "checks": reported(findings, params.checks),
-    } | ({"trials": counted(trials)} if trials else {})
+    }
+
+
+def beside(trials: TrialList | None, paired: Paired | None) -> dict[str, Any]:
+    """Return for the summary what there is besides samples: listed trials, and pairs."""
+    found: dict[str, Any] = {"trials": counted(trials)} if trials else {}
+    if paired:
+        kept, rejected = paired.pairs.kept, paired.pairs.rejected
+        found["pairs"] = {
+            "found": len(kept) + len(rejected),
+            "kept": len(kept),
+            "quarantined": reasons(rejected["reason"]),
+            "splits": ingest_pairs.held(kept, paired.samples),
+        }
+    return found
 
 
 def counted(trials: TrialList) -> dict[str, int]:
@@ -160,9 +180,9 @@ def counted(trials: TrialList) -> dict[str, int]:
 
 def options(params: Params) -> dict[str, Any]:
     """Return what the source has to know besides its path."""
-    if params.source in ("manifest", "parquet", "fsdd", "speech-commands"):
+    if params.source in ("manifest", "parquet", "pairs", "fsdd", "speech-commands"):
         columns = {"columns": tables.Columns(**params.columns.model_dump())}
-        return columns if params.source != "manifest" else {"table": params.table, **columns}
+        return {"table": params.table, **columns} if params.source in ("manifest", "pairs") else columns
     # The table of splits and the list of trials may lie among the samples, and are none.
     lists = [name for name in (params.split.file, params.trials) if name]
     return {"skip": lists} if params.source == "folder" and lists else {}
@@ -199,7 +219,7 @@ def stated(found: Ingested, division: Split, file: pd.DataFrame | None) -> dict[
     """Return the split that a table states for each id, also of what was left out, or None where none does."""
     if file is not None:
         rows = file[["id", "split"]]
-    elif division.by == "column":
+    elif division.by == "column" and f"{artifacts.CARRIED}{division.column}" in found.samples:
         column = f"{artifacts.CARRIED}{division.column}"
         rows = pd.concat([frame[["id", column]].astype("str") for frame in (found.samples, found.quarantine)])
     else:
@@ -223,7 +243,8 @@ def refuse_missing_column(source: Source, division: Split) -> None:
     Raises:
         ValueError: it does not; lists those that it carries, the nearest first.
     """
-    known = source.carried.column_names if source.carried is not None else []
+    carried = source.pairs.carried if source.pairs else source.carried
+    known = carried.column_names if carried is not None else []
     if division.by == "column" and division.column not in known:
         listed = tables.listed(division.column, known)
         raise ValueError(f"ingest.split.column: the source carries no column {division.column!r}; it carries: {listed}")
@@ -280,14 +301,30 @@ def describe(summary: dict[str, Any]) -> str:
         length = f"{summary['shape'][0]} bytes (ingest.text.length)"
         lines.append(f"ingest: {cut['samples']:,} texts are longer than {length}: {cut['bytes']:,} bytes are cut off")
     lines += [f"ingest: quarantine: {count:,} {reason}" for reason, count in summary["quarantined"].items()]
+    lines += described_pairs(summary["pairs"]) if "pairs" in summary else []
     if "trials" in summary:
         counts = summary["trials"]
         told = f"{counts['trials']:,} as listed, {counts['genuine']:,} of them genuine"
         lines.append(f"ingest: trials: {told}, between {counts['samples']:,} samples")
     for split, counts in summary["splits"].items():
         forged = f", {counts['forgeries']:,} of them forgeries" if "forgeries" in counts else ""
-        lines.append(f"ingest: {split}: {counts['samples']:,} samples of {counts['classes']:,} classes{forged}")
+        if "pairs" in summary:
+            own = summary["pairs"]["splits"][split]
+            held_by = f", {own['pairs']:,} pairs, {own['genuine']:,} of them genuine"
+        else:
+            held_by = f" of {counts['classes']:,} classes{forged}"
+        lines.append(f"ingest: {split}: {counts['samples']:,} samples{held_by}")
     return "\n".join(lines)
+
+
+def described_pairs(pairs: Mapping[str, Any]) -> list[str]:
+    """Say how many pairs were found, and what was left out and why."""
+    rejected = pairs["found"] - pairs["kept"]
+    told = [f"{count:,} {reason}" for reason, count in pairs["quarantined"].items()]
+    return [
+        f"ingest: pairs: {pairs['found']:,} found, {pairs['kept']:,} kept, {rejected:,} left out",
+        *(f"ingest: pairs left out: {each}" for each in told),
+    ]
 
 
 if __name__ == "__main__":

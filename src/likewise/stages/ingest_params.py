@@ -34,6 +34,9 @@ class Columns(Block):
     """Which column of a table is what."""
 
     path: str = Field(min_length=1)
+    left: str = Field(min_length=1)
+    right: str = Field(min_length=1)
+    same: str = Field(min_length=1)
     image: str = Field(min_length=1)
     label: str = Field(min_length=1)
     group: str = Field(min_length=1)
@@ -132,6 +135,7 @@ class Params(Block):
         "idx",
         "manifest",
         "parquet",
+        "pairs",
         "omniglot",
         "omniglot-small1",
         "omniglot-small2",
@@ -158,8 +162,13 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _fits(self) -> Params:
-        if self.table is not None and self.source != "manifest":
-            raise ValueError(f"table: {self.table} is of source: manifest only, not of {self.source}")
+        if self.table is not None and self.source not in ("manifest", "pairs"):
+            raise ValueError(f"table: {self.table} is of source: manifest or pairs only, not of {self.source}")
+        if self.trials is not None and self.source == "pairs":
+            raise ValueError(
+                f"trials: {self.trials} does not go with source: pairs: put the trials into its table with the split "
+                "test, and set split.by: column"
+            )
         if self.trials is not None and self.split.hold_out:
             raise ValueError(f"trials: {self.trials} names the test samples itself: hold_out does not go with it")
         if is_remote(self.path):

@@ -34,9 +34,12 @@ def set_up(params: Params, root: Path) -> training.Fit:
         runtime.check_compiler(media.device)
     train = samples[samples["split"] == "train"]
     classes = pd.Index(sorted(train["class"].dropna().unique()))
+    table = FEEDS[params.feed].read(root)
+    if not len(table):
+        raise ValueError(f"train.feed: {params.feed} needs classes, and no sample of train has one: set feed: pairs")
     feed = feeds.build(
         params.feed,
-        FEEDS[params.feed].read(root),
+        table,
         pd.Index(samples["id"]),
         classes.get_indexer(pd.Index(samples["class"])),
         batch_size=params.batch_size,

@@ -195,3 +195,33 @@ def _draw_skilled(
         )
     sample, forgery = pairs[distinct_ranks(pairs.count, count, generator)]
     return sample, forgery + len(np.asarray(labels))
+
+
+def thin_pairs(same: npt.ArrayLike, count: int, *, seed: int) -> Indices:
+    """Return the places (count,) of some of given pairs, in their order: each kind in its share, drawn uniformly.
+
+    A kind that there is stays, with one pair at least. The draw depends on the order of the pairs.
+
+    Args:
+        same: whether each pair (n,) is genuine, 1 or 0.
+        count: how many to take, 2 to n.
+        seed: another seed, another draw.
+
+    >>> thin_pairs([1, 0, 0, 0, 0, 1], 3, seed=0)
+    array([1, 4, 5])
+
+    Raises:
+        ValueError: if there are fewer pairs.
+    """
+    kinds = np.asarray(same, dtype=bool)
+    if not 2 <= count <= len(kinds):
+        raise ValueError(f"{count} of {len(kinds)} pairs were asked for: give a count from 2 to {len(kinds)}.")
+    genuine, impostors = np.flatnonzero(kinds), np.flatnonzero(~kinds)
+    share = int(count * len(genuine) / len(kinds) + 0.5)
+    share = min(max(share, min(1, len(genuine))), count - min(1, len(impostors)))
+    generator = generator_of(seed)
+    chosen = [
+        genuine[distinct_ranks(len(genuine), share, generator)],
+        impostors[distinct_ranks(len(impostors), count - share, generator)],
+    ]
+    return np.sort(np.concatenate(chosen))
