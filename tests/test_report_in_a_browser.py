@@ -34,6 +34,11 @@ def test_every_picture_has_words(page: Page) -> None:
     assert page.evaluate("[...document.querySelectorAll('svg')].every(svg => svg.getAttribute('aria-label'))")
 
 
+def test_every_dot_of_a_map_has_a_name(page: Page) -> None:
+    assert page.evaluate("document.querySelectorAll('.dots circle').length") > 50
+    assert page.evaluate("[...document.querySelectorAll('.dots circle')].every(dot => dot.firstChild.textContent)")
+
+
 def test_its_figures_are_those_that_dvc_reads(page: Page, finished: Project) -> None:
     metrics = json.loads((finished.root / artifacts.METRICS.path).read_text(encoding="utf-8"))
     from likewise.evaluation.figures import percent

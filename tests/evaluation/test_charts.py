@@ -24,6 +24,15 @@ def test_chart_is_well_formed_and_says_in_words_what_it_shows() -> None:
     assert {"epochs", "<loss> & more", "50 %", "train", "a < b", "threshold", "here"} <= set(texts)
 
 
+def test_dots_have_titles_and_their_name_in_the_middle() -> None:
+    dots = charts.Dots([0, 5, 10], [0.0, 0.5, 1.0], "hue1", "<a>", ["one & only", "two", "three"])
+    root = ElementTree.fromstring(charts.draw([dots], x=X, y=Y, alternative=""))
+    assert [element.text for element in root.iter("title")] == ["one & only", "two", "three"]
+    name = next(element for element in root.iter("text") if element.text == "<a>")
+    middle = list(root.iter("circle"))[1]
+    assert (name.get("x"), name.get("y")) == (middle.get("cx"), middle.get("cy"))
+
+
 def test_lines_go_through_their_points() -> None:
     drawn = charts.draw([charts.Line([0, 10], [0, 1], "one")], x=X, y=Y, alternative="")
     left, right = charts.LEFT, charts.WIDTH - charts.RIGHT

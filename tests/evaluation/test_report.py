@@ -12,6 +12,7 @@ from PIL import Image
 
 from likewise.evaluation import report
 from likewise.evaluation.calibration import calibrate
+from likewise.evaluation.charts import Figure
 from likewise.evaluation.thresholds import choose_threshold
 from likewise.evaluation.verification import roc_from_trials
 
@@ -161,3 +162,34 @@ def test_a_page_without_examples_or_history(data: report.ReportData) -> None:
     page = Page(report.render(bare))
     assert "hardest" not in page.text
     assert len(page.all("svg")) == 3
+
+
+@pytest.fixture
+def shown(data: report.ReportData) -> report.ReportData:
+    sides = [report.Side(f"s{number}", f"class<{number}>", np.zeros((1, 8, 8), np.uint8)) for number in range(4)]
+    found = report.Exhibits(
+        maps=[Figure("A map", "What it shows.", "<svg><title>s0</title></svg>")],
+        confusions=[report.Confusion("class<0>", "class<1>", 3, 7, sides[0], sides[1])],
+        confusions_note="For 3 samples.",
+        tasks=[report.TaskShown(sides[0], sides[1:], 0, 2), report.TaskShown(sides[0], sides[1:], 1, 1)],
+        tasks_note="Two tasks.",
+    )
+    return replace(data, exhibits=found, lineage={"weights (SHA-256)": "abc123"})
+
+
+def test_samples_are_exhibited(shown: report.ReportData) -> None:
+    html = report.render(shown)
+    page = Page(html)
+    for words in ("A map", "What it shows.", "class<0> taken for class<1>", "3 of 7", "Two tasks.", "abc123"):
+        assert words in page.text
+    assert "wrong: class<1>, it is class<3>" in page.text
+    assert "right: class<2>" in page.text
+    marked = [item["class"] for item in page.all("div") if "answer" in (item.get("class") or "")]
+    assert [str(name).split() for name in marked] == [["answer"], ["answer", "right"]]
+    assert "class<0>" not in html
+
+
+def test_a_page_without_exhibits_has_no_room_for_them(data: report.ReportData) -> None:
+    text = Page(report.render(data)).text
+    assert "Where the samples lie" not in text
+    assert "One-shot tasks" not in text

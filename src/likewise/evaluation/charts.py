@@ -81,7 +81,18 @@ class Point:
     label: str
 
 
-Mark = Line | Bars | Rule | Point
+@dataclass(frozen=True)
+class Dots:
+    """Small dots, each with a title that shows while the pointer is over it; the label stands in their middle."""
+
+    x: ArrayLike
+    y: ArrayLike
+    style: str
+    label: str
+    titles: Sequence[str]
+
+
+Mark = Line | Bars | Rule | Point | Dots
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,20 @@ def _point(mark: Point, x: Axis, y: Axis) -> str:
     )
 
 
+def _dots(mark: Dots, x: Axis, y: Axis) -> str:
+    places = zip(x.place(mark.x).tolist(), y.place(mark.y).tolist(), mark.titles, strict=True)
+    dots = (
+        f'<circle cx="{_across(right)}" cy="{_up(up)}" r="3"><title>{escape(title)}</title></circle>'
+        for right, up, title in places
+    )
+    middle = (float(np.median(np.asarray(values, dtype=np.float64))) for values in (mark.x, mark.y))
+    at = (float(axis.place(value)) for axis, value in zip((x, y), middle, strict=True))
+    name = '<text class="name" x="{}" y="{}" dy="4" text-anchor="middle">{}</text>'.format(
+        *(place(share) for place, share in zip((_across, _up), at, strict=True)), escape(mark.label)
+    )
+    return f'<g class="dots {mark.style}">{"".join(dots)}{name if mark.label else ""}</g>'
+
+
 def _key(marks: Sequence[Mark]) -> list[str]:
     """Return a name for each line and bar that has one, side by side above the plot."""
     named = [mark for mark in marks if isinstance(mark, Line | Bars) and mark.label]
@@ -197,4 +222,4 @@ def _up(share: float) -> str:
     return f"{HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM):.1f}"
 
 
-_DRAW: dict[type, Callable[..., str]] = {Line: _line, Bars: _bars, Rule: _rule, Point: _point}
+_DRAW: dict[type, Callable[..., str]] = {Line: _line, Bars: _bars, Rule: _rule, Point: _point, Dots: _dots}

@@ -83,14 +83,10 @@ def evaluate(
     >>> evaluate(points, [0, 0, 1, 1, 2, 2], distance="euclidean", ways=3, episodes=100, seed=0)
     OneShotResult(accuracy=1.0, interval=(0.963..., 1.0), episodes=100, protocol='3-way 1-shot, ...')
     """
-    _check_numbers(ways=ways, shots=shots, queries=queries, episodes=episodes)
+    _check_numbers(shots=shots, queries=queries)
     one_of("mode", mode, MODES)
+    drawn = draw(embeddings, labels, ways=ways, size=shots + queries, episodes=episodes, seed=seed, groups=groups)
     matrix = as_embeddings(embeddings).numpy()
-    codes = as_codes(labels, samples=len(matrix))
-    group_codes = np.zeros_like(codes) if groups is None else as_codes(groups, samples=len(matrix))
-    pool = _Pool.build(matrix, codes, group_codes, ways=ways, size=shots + queries)
-    generator = np.random.Generator(np.random.Philox(seed))
-    drawn = pool.draw(generator, episodes=episodes, ways=ways, size=shots + queries)
     parts = _parts(drawn, shots=shots, queries=queries)
     right = np.concatenate([MODES[mode](matrix, *part, distance) for part in parts])
     where = "classes from anywhere" if groups is None else "classes of one group"
@@ -100,6 +96,32 @@ def evaluate(
         episodes=episodes,
         protocol=f"{ways}-way {shots}-shot, {queries} {'probe' if queries == 1 else 'probes'} a class, {where}, {mode}",
     )
+
+
+def draw(
+    embeddings: Array, labels: Labels, *, ways: int, size: int, episodes: int, seed: int, groups: Labels | None = None
+) -> Indices:
+    """Return (episodes, ways, size) rows of the samples of each episode, drawn as `evaluate` draws them.
+
+    Args:
+        embeddings: (samples, dimensions); they settle which sample is which, whatever the order of the rows.
+        labels: (samples,) classes; those with fewer than `size` samples are not drawn.
+        ways: classes in an episode.
+        size: samples of each, all different.
+        episodes: how many to draw.
+        seed: of the draw.
+        groups: (samples,) the group of each sample, of which an episode has one.
+
+    Raises:
+        TooFewError: where no group has enough classes with enough samples.
+        ValueError: for NaN embeddings, a missing label or group, or a bad number.
+    """
+    _check_numbers(ways=ways, size=size, episodes=episodes)
+    matrix = as_embeddings(embeddings).numpy()
+    codes = as_codes(labels, samples=len(matrix))
+    group_codes = np.zeros_like(codes) if groups is None else as_codes(groups, samples=len(matrix))
+    pool = _Pool.build(matrix, codes, group_codes, ways=ways, size=size)
+    return pool.draw(np.random.Generator(np.random.Philox(seed)), episodes=episodes, ways=ways, size=size)
 
 
 def evaluate_tasks(embeddings: Array, ids: Sequence[str], tasks: Sequence[Task], *, distance: str) -> OneShotResult:
@@ -225,17 +247,17 @@ def _parts(drawn: Indices, *, shots: int, queries: int) -> Iterator[tuple[Indice
 def _nearest(matrix: Matrix, enrolled: Indices, probes: Indices, distance: str) -> Floats:
     """Return each episode's accuracy when the nearest of (episodes, ways, shots) enrolled samples answers."""
     episodes, ways, shots = enrolled.shape
-    scores = _scores(matrix[probes], matrix[enrolled], distance)
-    return _accuracy(scores.reshape(episodes, -1, ways, shots).max(axis=3))
+    found = scores(matrix[probes], matrix[enrolled], distance)
+    return _accuracy(found.reshape(episodes, -1, ways, shots).max(axis=3))
 
 
 def _prototype(matrix: Matrix, enrolled: Indices, probes: Indices, distance: str) -> Floats:
     """Return each episode's accuracy when the nearest mean of a class's enrolled samples answers."""
-    return _accuracy(_scores(matrix[probes], matrix[enrolled].mean(axis=2, dtype=np.float64), distance))
+    return _accuracy(scores(matrix[probes], matrix[enrolled].mean(axis=2, dtype=np.float64), distance))
 
 
-def _scores(probes: Matrix, enrolled: Matrix, distance: str) -> Singles:
-    """Return (episodes, probes, enrolled) scores of the embeddings of each episode."""
+def scores(probes: Matrix, enrolled: Matrix, distance: str) -> Singles:
+    """Return (episodes, probes, enrolled) scores of the embeddings (episodes, ..., dimensions) of each episode."""
     sides = [torch.from_numpy(side.reshape(-1, side.shape[-1])) for side in (probes, enrolled)]
     return Scores.build(sides[0], sides[1], distance).stacks(len(probes))
 

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from likewise.evaluation.calibration import Calibration
+from likewise.evaluation.charts import Figure
 from likewise.evaluation.checks import Values, as_trials
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.figures import all_figures, percent
@@ -54,6 +55,56 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """A class some of whose samples are nearest to one of another class.
+
+    Attributes:
+        label: the class.
+        taken_for: the other.
+        samples: how many of its samples are.
+        of: how many it has.
+        left: one of them, the nearest to the other class.
+        right: what it is nearest to.
+    """
+
+    label: str
+    taken_for: str
+    samples: int
+    of: int
+    left: Side
+    right: Side
+
+
+@dataclass(frozen=True)
+class TaskShown:
+    """A one-shot task: a probe, an example of each class, the place of the nearest one and of the right one."""
+
+    probe: Side
+    examples: Sequence[Side]
+    answer: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """What there is to see of the test samples, each with a note; empty where they do not allow it.
+
+    Attributes:
+        maps: of their embeddings.
+        confusions: the classes that are taken for each other most.
+        confusions_note: how many samples are.
+        tasks: one-shot tasks.
+        tasks_note: what they were taken from.
+    """
+
+    maps: Sequence[Figure]
+    confusions: Sequence[Confusion]
+    confusions_note: str
+    tasks: Sequence[TaskShown]
+    tasks_note: str
+
+
+@dataclass(frozen=True)
 class ReportData:
     """All that the page shows.
 
@@ -72,6 +123,8 @@ class ReportData:
         params: what the run was asked to do, nested by block.
         summary: what is known about the data, nested freely.
         calibration: from score to probability, fitted on another split.
+        exhibits: what there is to see of the test samples.
+        lineage: what tells this model from any other, by name.
     """
 
     title: str
@@ -88,6 +141,8 @@ class ReportData:
     summary: Mapping[str, Any]
     layers: pd.DataFrame | None = None
     calibration: Calibration | None = None
+    exhibits: Exhibits | None = None
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
 
 def verdict(data: ReportData) -> str:
@@ -124,7 +179,14 @@ def render(data: ReportData) -> str:
         sections=sections(data.metrics),
         figures=figures,
         galleries=_galleries(data),
-        tables={"Data": _flat(data.summary), "Parameters": _flat(data.params)},
+        maps=data.exhibits.maps if data.exhibits else [],
+        confusions=_confusions(data.exhibits),
+        tasks=_tasks(data.exhibits),
+        tables={
+            "Lineage": list(data.lineage.items()),
+            "Data": _flat(data.summary),
+            "Parameters": _flat(data.params),
+        },
     )
 
 
@@ -161,11 +223,33 @@ def _gallery_note(pair: str, *, errors: int, shown: int) -> str:
 
 def _picture_pair(example: Example, name: str, threshold: float) -> dict[str, Any]:
     wrong = (example.score >= threshold) == (name == "false accepts")
-    sides = [{"side": side, "source": _source(side.picture)} for side in (example.left, example.right)]
-    small = any(
-        side.picture is not None and max(side.picture.shape[1:]) < SMALL for side in (example.left, example.right)
-    )
-    return {"sides": sides, "score": f"{example.score:.4f}", "wrong": wrong, "small": small}
+    return _pictured(example.left, example.right) | {"score": f"{example.score:.4f}", "wrong": wrong}
+
+
+def _pictured(*sides: Side) -> dict[str, Any]:
+    """Return samples with the sources of their pictures, and whether these are to be drawn with sharp pixels."""
+    small = any(side.picture is not None and max(side.picture.shape[1:]) < SMALL for side in sides)
+    return {"sides": [{"side": side, "source": _source(side.picture)} for side in sides], "small": small}
+
+
+def _confusions(exhibits: Exhibits | None) -> dict[str, Any]:
+    if exhibits is None:
+        return {"note": "", "listed": []}
+    listed = [
+        _pictured(each.left, each.right)
+        | {"told": f"{each.label} taken for {each.taken_for}", "count": f"{each.samples:,} of {each.of:,}"}
+        for each in exhibits.confusions
+    ]
+    return {"note": exhibits.confusions_note, "listed": listed}
+
+
+def _tasks(exhibits: Exhibits | None) -> dict[str, Any]:
+    if exhibits is None:
+        return {"note": "", "listed": []}
+    listed = [
+        _pictured(each.probe, *each.examples) | {"answer": each.answer, "right": each.right} for each in exhibits.tasks
+    ]
+    return {"note": exhibits.tasks_note, "listed": listed}
 
 
 def _source(picture: Pixels | None) -> str | None:

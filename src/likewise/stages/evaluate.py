@@ -91,6 +91,7 @@ def write_report(
 ) -> None:
     """Write every error, and the report."""
     from likewise.evaluation import mistakes, report
+    from likewise.evaluation.exhibits import Shown, exhibits
     from likewise.evaluation.portraits import portrait
 
     media, offsets = artifacts.read_media(root)
@@ -117,9 +118,23 @@ def write_report(
         params=artifacts.TRAIN.read(root),
         summary=summary,
         calibration=chosen.calibration,
+        exhibits=exhibits(
+            Shown.of(samples, split="test", within=params.within, portrait=shown), ways=params.ways, seed=params.seed
+        ),
+        lineage=lineage(root),
     )
     with artifacts.REPORT.writing(root) as path:
         path.write_text(report.render(data), encoding="utf-8")
+
+
+def lineage(root: Path) -> dict[str, str]:
+    """Return what tells this model from any other; the registry's version has the commit and the run as well."""
+    return {
+        "weights (SHA-256)": artifacts.MODEL.read(root)["weights_sha256"],
+        "train key": artifacts.TRAIN.read(root)["train_key"],
+        "samples (SHA-256)": artifacts.file_sha256(root / artifacts.SAMPLES.path),
+        "test pairs (SHA-256)": artifacts.file_sha256(root / artifacts.PAIRS["test"].path),
+    }
 
 
 if __name__ == "__main__":
