@@ -73,6 +73,9 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
     "oneshot": {
         ("10,000 20-way 1-shot episodes", "NumPy, an episode at a time"): Goal(seconds=5),
     },
+    "evaluation": {
+        ("evaluate, 1,000 test samples, with the report", "importing its libraries"): Goal(seconds=10),
+    },
     "distances": {},
 }
 """What is asked of lines, by benchmark, work and peer; lines without a goal are there to be known."""
