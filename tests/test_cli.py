@@ -172,13 +172,14 @@ def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: L
     root = fresh()
     first = json.loads(run(root, "register", "--json").out)
     assert (first["name"], first["version"], first["created"]) == ("likewise", 1, True)
-    assert first["aliases"] == ["challenger", "champion"]
+    assert first["aliases"] == ["champion"]
     assert first["metrics"]["verification.eer"] == artifacts.METRICS.read(root)["verification"]["eer"]
     again = json.loads(run(root, "register", "--json").out)
-    assert again == first | {"created": False}
+    assert first["decision"] == "promoted: there was no champion"
+    assert again == first | {"created": False, "decision": ""}
     text = run(root, "register").out
     assert "likewise version 1" in text
-    assert "challenger, champion" in text
+    assert "champion" in text
     assert f"{first['metrics']['verification.eer']:.2%}" in text
 
 

@@ -49,7 +49,7 @@ def test_make_repro_runs_every_stage_and_prints_the_result(finished: Project) ->
         "AUC",
         "recall@1",
         "likewise version 1",
-        "challenger, champion",
+        "champion",
         "/#/models/likewise/versions/1",
     ):
         assert words in table
@@ -128,7 +128,7 @@ def test_a_fresh_clone_with_a_lock_gets_its_registry_from_likewise_register(
     assert not (project.root / "mlflow.db").exists()
     assert stages_run(project.run("dvc", "repro").stdout) == []
     made = json.loads(project.run("likewise", "register", "--json").stdout)
-    assert (made["version"], made["created"], made["aliases"]) == (1, True, ["challenger", "champion"])
+    assert (made["version"], made["created"], made["aliases"]) == (1, True, ["champion"])
     again = json.loads(project.run("likewise", "register", "--json").stdout)
     assert (again["version"], again["created"], again["run_id"]) == (1, False, made["run_id"])
 

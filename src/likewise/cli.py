@@ -38,15 +38,44 @@ def check() -> None:
 def register(as_json: JsonFlag = False) -> None:
     """Put the evaluated model into the registry (once), and print its figures and where to look at it."""
     from likewise.config import in_experiment
-    from likewise.delivery import registry, summary
+    from likewise.delivery import summary
+    from likewise.stages import register as stage
 
     root = project_root()
     if in_experiment():
         print("register: skipped, an experiment registers nothing")
         return
-    name = load_params(root)["register"].model_dump()["name"]
-    done = registry.register(root, name=name)
+    done = stage.register(stage.Params.model_validate(load_params(root)["register"].model_dump()), root)
     print(json.dumps(summary.as_dict(done), indent=2) if as_json else summary.as_text(done, root))
+
+
+@app.command()
+def promote(
+    version: Annotated[int, typer.Option(help="The version that becomes champion.")],
+    reason: Annotated[str, typer.Option(help="Why; it is written on both versions.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version the champion whatever the gate said."""
+    from likewise.delivery import promotion
+
+    root = project_root()
+    name = load_params(root)["register"].model_dump()["name"]
+    promotion.promote(root, name=name, version=version, reason=reason)
+    print(json.dumps({"name": name, "champion": version}) if as_json else f"{name} {version} is the champion now")
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; it is written on both versions.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the champion before this one the champion again."""
+    from likewise.delivery import promotion
+
+    root = project_root()
+    name = load_params(root)["register"].model_dump()["name"]
+    version = promotion.rollback(root, name=name, reason=reason)
+    print(json.dumps({"name": name, "champion": version}) if as_json else f"{name} {version} is the champion again")
 
 
 @app.command()

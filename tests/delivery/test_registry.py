@@ -25,7 +25,7 @@ from likewise.delivery.model import Model
 from likewise.delivery.registry import Registered, RegistryError, flatten, register
 from tests.data.pictures import encoded
 from tests.imports import modules, reached
-from tests.small import Fresh
+from tests.small import RULE, Fresh
 
 Made = tuple[Path, Registered]
 
@@ -57,9 +57,9 @@ def delivered(registered: Made) -> Path:
     return found.parent
 
 
-def test_the_first_version_is_challenger_and_champion(registered: Made) -> None:
+def test_the_first_version_is_champion(registered: Made) -> None:
     root, done = registered
-    assert (done.name, done.version, done.aliases) == ("likewise", 1, ("challenger", "champion"))
+    assert (done.name, done.version, done.aliases) == ("likewise", 1, ("champion",))
     client = client_of(root)
     for alias in done.aliases:
         assert int(client.get_model_version_by_alias("likewise", alias).version) == 1
@@ -68,28 +68,28 @@ def test_the_first_version_is_challenger_and_champion(registered: Made) -> None:
 
 def test_again_finds_the_version_and_makes_nothing_and_another_name_is_another_model(fresh: Fresh) -> None:
     root = fresh()
-    first, again = register(root, name="likewise"), register(root, name="likewise")
+    first, again = register(root, name="likewise", rule=RULE), register(root, name="likewise", rule=RULE)
     assert (first.created, again.created) == (True, False)
     assert (again.version, again.run_id, again.aliases) == (first.version, first.run_id, first.aliases)
     assert versions(root) == [1]
     assert len(list((root / "mlartifacts").rglob("MLmodel"))) == 1
-    other = register(root, name="Other one.2")
-    assert (other.version, other.created, other.aliases) == (1, True, ("challenger", "champion"))
+    other = register(root, name="Other one.2", rule=RULE)
+    assert (other.version, other.created, other.aliases) == (1, True, ("champion",))
     assert versions(root) == versions(root, "Other one.2") == [1]
 
 
 def test_a_model_that_was_evaluated_anew_is_the_challenger_and_the_champion_stays(fresh: Fresh) -> None:
     root = fresh()
-    first = register(root, name="likewise")
+    first = register(root, name="likewise", rule=RULE)
     change_metrics(root, accuracy=0.25)
-    second = register(root, name="likewise")
+    second = register(root, name="likewise", rule=RULE)
     assert (second.version, second.created, second.aliases) == (2, True, ("challenger",))
     assert second.run_id == first.run_id
     client = client_of(root)
     assert int(client.get_model_version_by_alias("likewise", "champion").version) == 1
     # The run shows what was measured last, be it less.
     assert client.get_run(first.run_id).data.metrics["verification.accuracy"] == 0.25
-    again = register(root, name="likewise")
+    again = register(root, name="likewise", rule=RULE)
     assert (again.version, again.created, again.aliases) == (2, False, ("challenger",))
     history = client.get_metric_history(first.run_id, "verification.accuracy")
     assert [metric.value for metric in history] == [first.metrics["verification.accuracy"], 0.25]
@@ -97,17 +97,18 @@ def test_a_model_that_was_evaluated_anew_is_the_challenger_and_the_champion_stay
     # An alias that a person moved stays where it is.
     client.set_registered_model_alias("likewise", "champion", "2")
     client.set_registered_model_alias("likewise", "challenger", "1")
-    again = register(root, name="likewise")
+    again = register(root, name="likewise", rule=RULE)
     assert (again.version, again.aliases) == (2, ("champion",))
     assert int(client.get_model_version_by_alias("likewise", "challenger").version) == 1
     client.delete_registered_model_alias("likewise", "champion")
-    assert register(root, name="likewise").aliases == ("champion",)
+    assert register(root, name="likewise", rule=RULE).aliases == ("champion",)
 
 
 def test_the_version_carries_its_card_figures_and_where_it_came_from(registered: Made) -> None:
     root, done = registered
     found = version_of(registered)
-    assert found.description == card.render(root)
+    assert str(found.description).startswith(card.render(root).rstrip())
+    assert str(found.description).endswith("- Against no champion: it became champion; there was no champion.\n")
     assert found.run_id == done.run_id
     tags = found.tags
     assert tags["likewise.identity"] == registry.identity(root)
@@ -119,6 +120,7 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
     assert "likewise.git_commit" not in tags
     told = flatten(artifacts.METRICS.read(root))
     assert done.metrics == told
+    assert tags["likewise.gate"] == "promoted"
     assert {name: float(tags[name]) for name in told} == pytest.approx(told, rel=1e-5)
 
 
@@ -274,20 +276,20 @@ class TestCommit:
         self.git(root, "commit", "-qm", "Before")
         parent = self.git(root, "rev-parse", "HEAD")
         (root / "dvc.lock").write_text("schema: '2.0'\n", encoding="utf-8")
-        done = register(root, name="likewise")
+        done = register(root, name="likewise", rule=RULE)
         tags = version_of((root, done)).tags
         assert tags["likewise.git_parent"] == parent
         assert "likewise.git_commit" not in tags
         self.git(root, "add", "dvc.lock")
         assert provenance.commit_with_lock(root) is None
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
         assert "likewise.git_commit" not in version_of((root, done)).tags
         self.git(root, "commit", "-qm", "Locked")
         commit = self.git(root, "rev-parse", "HEAD")
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
         assert version_of((root, done)).tags["likewise.git_commit"] == commit
         self.git(root, "commit", "-q", "--allow-empty", "-m", "Later")
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
         assert version_of((root, done)).tags["likewise.git_commit"] == commit
         assert versions(root) == [1]
         pipeline = client_of(root).list_artifacts(done.run_id, "pipeline")
@@ -317,14 +319,14 @@ def test_a_server_that_is_down_is_told_in_a_line(fresh: Fresh, monkeypatch: pyte
     with pytest.raises(
         RegistryError, match=r"^MLflow: API request to http://127\.0\.0\.1:9.*; run `likewise register`"
     ):
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
 
 
 def test_a_store_that_is_broken_is_told_in_a_line(fresh: Fresh) -> None:
     root = fresh()
     (root / "mlflow.db").write_text("this is no database" * 100, encoding="utf-8")
     with pytest.raises(RegistryError, match="file is not a database") as caught:
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -332,7 +334,7 @@ def test_a_stage_that_has_not_run_is_said_before_anything_is_made(fresh: Fresh) 
     root = fresh()
     (root / artifacts.METRICS.path).unlink()
     with pytest.raises(artifacts.ArtifactError, match=r"metrics\.json: missing"):
-        register(root, name="likewise")
+        register(root, name="likewise", rule=RULE)
     assert client_of(root).get_experiment_by_name(tracking.EXPERIMENT) is None
 
 

@@ -64,4 +64,11 @@ def test_plain_values_for_a_program(tmp_path: Path) -> None:
         "created": True,
         "run_id": "abc",
         "metrics": METRICS,
+        "decision": "",
     }
+
+
+def test_what_the_gate_said_is_told(tmp_path: Path) -> None:
+    assert "\n  gate " not in summary.as_text(DONE, tmp_path)
+    told = summary.as_text(replace(DONE, decision="kept: no better"), tmp_path)
+    assert "kept: no better" in told

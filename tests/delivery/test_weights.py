@@ -15,7 +15,7 @@ from likewise.delivery.model import ModelError
 from likewise.delivery.registry import Registered, register
 from likewise.delivery.weights import load_by_weights
 from likewise.learning.embedding import embed
-from tests.small import Fresh
+from tests.small import RULE, Fresh
 
 Made = tuple[Path, Registered]
 
@@ -52,10 +52,10 @@ def test_the_weights_are_those_that_were_delivered_from_wherever_one_asks(
 
 def test_of_several_versions_the_first_is_taken_under_any_name(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     root = fresh()
-    register(root, name="Other one.2")
-    register(root, name="likewise")
+    register(root, name="Other one.2", rule=RULE)
+    register(root, name="likewise", rule=RULE)
     evaluate_anew(root)
-    assert register(root, name="Other one.2").version == 2
+    assert register(root, name="Other one.2", rule=RULE).version == 2
     asked: list[str] = []
     download = loading.download
 
@@ -98,7 +98,7 @@ def test_a_registry_that_is_down_is_told_in_a_line(evaluated: Path, monkeypatch:
 
 def test_a_version_whose_files_are_others_is_refused(fresh: Fresh) -> None:
     root = fresh()
-    register(root, name="likewise")
+    register(root, name="likewise", rule=RULE)
     description, weights = files_of_version(root)
     changed = {name: tensor + 1 for name, tensor in load_file(weights).items()}
     save_file(changed, weights)

@@ -12,8 +12,9 @@ def test_it_says_what_it_made_and_again_what_was_there(fresh: Fresh, capsys: pyt
     for _ in range(2):
         register.run(params(root, "register", name="mine"), root)
     assert capsys.readouterr().out.splitlines() == [
-        "register: new version mine 1 (challenger, champion)",
-        "register: already there: mine 1 (challenger, champion)",
+        "register: new version mine 1 (champion)",
+        "register: promoted: there was no champion",
+        "register: already there: mine 1 (champion)",
     ]
 
 

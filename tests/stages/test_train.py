@@ -32,7 +32,7 @@ from likewise.learning.memory import CrossBatchMemory
 from likewise.learning.training import Epoch, Step
 from likewise.stages import progress, resume, train, train_assembly, train_params
 from tests.projects import ROOT
-from tests.small import make, params
+from tests.small import RULE, make, params
 
 OUTPUTS = tuple(
     each.path for each in (artifacts.WEIGHTS, artifacts.MODEL, artifacts.HISTORY, artifacts.LAYERS, artifacts.TRAIN)
@@ -194,7 +194,7 @@ def test_a_server_that_is_down_costs_seconds_and_a_line_and_register_fills_it_in
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     finish(project)
     for _ in range(2):
-        done = registry.register(project, name="likewise")
+        done = registry.register(project, name="likewise", rule=RULE)
         (run,) = runs(project)
         assert run.info.run_id == done.run_id
         assert run.data.tags["likewise.rebuilt"] == "true"

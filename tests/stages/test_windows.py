@@ -23,7 +23,7 @@ from likewise.learning.feeds import rows_of
 from likewise.stages import evaluate, export, ingest, pairs, train, triplets
 from tests.data import recordings
 from tests.data.pictures import put
-from tests.small import make, params, set_apart
+from tests.small import RULE, make, params, set_apart
 
 SOUND = {
     "rate": 8000,
@@ -135,7 +135,7 @@ def delivered(root: Path) -> Path:
 
 def pyfunc(root: Path) -> Any:
     """Return the registered version, as MLflow loads it."""
-    version = registry.register(root, name="sounds")
+    version = registry.register(root, name="sounds", rule=RULE)
     mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
     return mlflow.pyfunc.load_model(f"models:/sounds/{version.version}")
 

@@ -7,24 +7,25 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from likewise import artifacts
-from likewise.config import PARAMS_FILE, main_checkout, read_yaml
-from likewise.delivery import card, provenance, tracking
+from likewise.config import PARAMS_FILE, read_yaml
+from likewise.delivery import card, promotion, provenance, tracking
+from likewise.delivery.gate import Rule
+from likewise.delivery.store import CHALLENGER, RegistryError, in_turn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
+
+__all__ = ["Registered", "RegistryError", "flatten", "identity", "register"]
 
 IDENTITY_TAG = "likewise.identity"
 PINNED = (
@@ -67,6 +68,7 @@ class Registered:
         created: whether this call made it.
         run_id: the run it came from.
         metrics: flat names and values of `metrics.json`.
+        decision: what the gate said, `promoted` or `kept` and why; empty where there was nothing to decide.
     """
 
     name: str
@@ -75,33 +77,39 @@ class Registered:
     created: bool
     run_id: str
     metrics: dict[str, float]
+    decision: str = ""
 
 
-def register(root: Path, *, name: str) -> Registered:
+def register(root: Path, *, name: str, rule: Rule, guard: str | None = None) -> Registered:
     """Put the evaluated model into the registry, once: the same model again finds its version.
 
     The run is the one that `train` tagged with its key; where the tracking store is a fresh one, it is rebuilt
-    from the history and the metrics. The first version becomes `champion`.
+    from the history and the metrics. The first version becomes `champion`; later ones have to pass the gate.
+
+    Args:
+        root: the project's root.
+        name: of the registered model.
+        rule: when the version takes the champion's place.
+        guard: the column whose slices the gate guards; none by default.
 
     Raises:
         ArtifactError: when a stage's file is missing.
         RegistryError: when the tracking store or the registry cannot be reached.
     """
     metrics = flatten(artifacts.METRICS.read(root))
-    with _one_at_a_time(root), _short_errors(), tracking.in_use(tracking.tracking_uri(root)) as client:
+    with in_turn(root, again="likewise register") as client:
         run = _run(client, root, metrics)
         found = _find(client, name, identity(root))
         created = found is None
         if found is None:
             found = _create(client, root, name, run, metrics)
         _tag_commit(client, root, found)
-        _alias(client, name, int(found.version), created=created)
+        if created:
+            client.set_registered_model_alias(name, CHALLENGER, str(found.version))
+        decision = promotion.decide(client, root, name, int(found.version), rule, guard=guard)
         aliases = tuple(client.get_model_version(name, found.version).aliases)
-        return Registered(name, int(found.version), aliases, created, run.info.run_id, metrics)
-
-
-class RegistryError(ValueError):
-    """The tracking store or the registry did not do what was asked."""
+        told = "" if decision is None else f"{'promoted' if decision.promote else 'kept'}: {decision.reason}"
+        return Registered(name, int(found.version), aliases, created, run.info.run_id, metrics, told)
 
 
 def identity(root: Path) -> str:
@@ -123,22 +131,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             flat[f"{prefix}{key}"] = float(value)
     return flat
-
-
-@contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    folder = main_checkout(root) / ".likewise"
-    folder.mkdir(exist_ok=True)
-    with FileLock(folder / "registry.lock"):
-        yield
-
-
-@contextmanager
-def _short_errors() -> Iterator[None]:
-    try:
-        yield
-    except tracking.failures() as error:
-        raise RegistryError(f"MLflow: {tracking.reason(error)}; run `likewise register` again") from None
 
 
 def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
@@ -233,11 +225,3 @@ def _tag_commit(client: MlflowClient, root: Path, found: ModelVersion) -> None:
     commit = provenance.commit_with_lock(root)
     if commit is not None and "likewise.git_commit" not in found.tags:
         client.set_model_version_tag(found.name, found.version, "likewise.git_commit", commit)
-
-
-def _alias(client: MlflowClient, name: str, version: int, *, created: bool) -> None:
-    aliases = client.get_registered_model(name).aliases
-    if created or "challenger" not in aliases:
-        client.set_registered_model_alias(name, "challenger", str(version))
-    if "champion" not in aliases:
-        client.set_registered_model_alias(name, "champion", str(version))

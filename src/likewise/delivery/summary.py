@@ -33,6 +33,7 @@ def as_text(done: Registered, root: Path) -> str:
         ("registered", f"{done.name} version {done.version}"),
         ("alias", ", ".join(done.aliases) or "none"),
     ]
+    rows += [("gate", done.decision)] if done.decision else []
     width = max(len(label) for label, _ in rows)
     table = "\n".join(f"  {label:<{width}}  {value}" for label, value in rows)
     return f"\n{table}\n\n{_look(done, root)}"

@@ -1,0 +1,49 @@
+"""The registry as one caller at a time uses it: in turn, with short errors, by its aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from likewise.config import main_checkout
+from likewise.delivery import tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+
+
+class RegistryError(ValueError):
+    """The tracking store or the registry did not do what was asked."""
+
+
+@contextmanager
+def in_turn(root: Path, *, again: str) -> Iterator[MlflowClient]:
+    """Give a client of the project's store while no other process of this machine has one.
+
+    Args:
+        root: the project's root.
+        again: the command to run again when the store fails, for the message.
+
+    Raises:
+        RegistryError: when the store is down, broken or lacks its driver.
+    """
+    folder = main_checkout(root) / ".likewise"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "registry.lock"):
+        try:
+            with tracking.in_use(tracking.tracking_uri(root)) as client:
+                yield client
+        except tracking.failures() as error:
+            raise RegistryError(f"MLflow: {tracking.reason(error)}; run `{again}` again") from None
+
+
+def holder(client: MlflowClient, name: str, alias: str) -> int | None:
+    """Return the version that an alias of a registered model points to, or None."""
+    found = client.get_registered_model(name).aliases.get(alias)
+    return None if found is None else int(found)
