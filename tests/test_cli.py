@@ -168,6 +168,18 @@ def test_where_is_the_report_before_there_is_one(fresh: Fresh, run: Likewise) ->
     refused(run(root, "where", "report"), "report.html: missing; run `dvc repro`")
 
 
+def test_promote_and_rollback_say_who_is_champion(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    run(root, "register")
+    refused(run(root, "rollback", "--reason", "x"), "likewise has no previous champion to go back to")
+    metrics = artifacts.METRICS.read(root)
+    metrics["verification"]["accuracy"] = 0.5
+    artifacts.METRICS.write(metrics, root)
+    assert "kept: eer" in run(root, "register").out
+    assert run(root, "promote", "--version", "2", "--reason", "x").out == "likewise 2 is the champion now\n"
+    assert json.loads(run(root, "rollback", "--reason", "y", "--json").out) == {"name": "likewise", "champion": 1}
+
+
 def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: Likewise) -> None:
     root = fresh()
     first = json.loads(run(root, "register", "--json").out)
