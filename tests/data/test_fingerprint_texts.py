@@ -12,7 +12,7 @@ from likewise.data.fingerprint_base import Words, scattered
 from likewise.data.fingerprint_texts import text_fingerprints
 from likewise.data.hamming import differing
 
-NEAR = 48
+NEAR = 40
 """What params.yaml advises."""
 
 TEXTS = [

@@ -14,7 +14,7 @@ from likewise.data.batches import Media
 from likewise.evaluation.contact_sheet import Row, contact_sheet
 from likewise.evaluation.portraits import portrait
 from likewise.learning.feeds import Batch
-from likewise.stages import train_assembly
+from likewise.stages import train_assembly, train_checks
 from likewise.stages.augment_params import Augment
 from likewise.stages.train_params import Params
 
@@ -90,7 +90,7 @@ def views(params: Params, root: Path, batch: Batch, *, versions: int, seed: int)
     """Return all rows of each sample as stored, and its versions (versions, samples, ...), as training makes them."""
     array, offsets = artifacts.read_media(root)
     if params.rotations > 1:
-        train_assembly.refuse_not_square(array.shape[1:], rotations=params.rotations)
+        train_checks.refuse_not_square(array.shape[1:], rotations=params.rotations)
     media = Media(array, offsets, device=torch.device("cpu"), resident_bytes=0)
     augment = train_assembly.augmentation(params, root)
     generator = torch.Generator().manual_seed(seed)

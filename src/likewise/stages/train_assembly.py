@@ -18,6 +18,7 @@ from likewise.learning import encoders, feeds, losses, training
 from likewise.learning.embedding import embed
 from likewise.learning.memory import CrossBatchMemory
 from likewise.learning.processes import Processes
+from likewise.stages import train_checks
 from likewise.stages.train_params import Params
 
 FEEDS = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "triplets": artifacts.TRIPLETS}
@@ -29,10 +30,13 @@ def set_up(params: Params, root: Path) -> training.Fit:
     array, offsets = artifacts.read_media(root)
     media = Media(array, offsets, device=runtime.device(params.device))
     if params.rotations > 1:
-        refuse_not_square(array.shape[1:], rotations=params.rotations)
+        train_checks.refuse_not_square(array.shape[1:], rotations=params.rotations)
     if params.compile:
         runtime.check_compiler(media.device)
     train = samples[samples["split"] == "train"]
+    told = train_checks.check_classes(params, train["class"].dropna())
+    if told and Processes.joined().rank == 0:
+        print(f"train: {told}", flush=True)
     classes = pd.Index(sorted(train["class"].dropna().unique()))
     table = FEEDS[params.feed].read(root)
     if not len(table):
@@ -64,17 +68,6 @@ def set_up(params: Params, root: Path) -> training.Fit:
 def augmentation(params: Params, root: Path) -> augmentations.Augment:
     """Return how the samples of each batch are changed."""
     return augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
-
-
-def refuse_not_square(shape: tuple[int, ...], *, rotations: int) -> None:
-    """Check that samples can be turned by right angles.
-
-    Raises:
-        ValueError: they are no images, or not square.
-    """
-    if len(shape) != 3 or shape[1] != shape[2]:
-        sides = " x ".join(map(str, shape[1:] if len(shape) == 3 else shape))
-        raise ValueError(f"train.rotations: {rotations} turns square images, and the samples are {sides}: set it to 1")
 
 
 def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Encoder:

@@ -112,6 +112,7 @@ class Params(Block):
     batch_size: int = Field(ge=2)
     classes_per_batch: int = Field(ge=2)
     samples_per_class: int = Field(ge=2)
+    small_classes: Literal["fail", "warn", "off"]
     rotations: Literal[1, 4]
     accumulate: int = Field(ge=1)
     keep: Literal["best", "last"]
