@@ -47,6 +47,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         open_source("fsdd", tmp_path / "missing", columns=Columns(label="digit"))
 
 
+def test_recordings_that_are_a_link_elsewhere_are_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "recordings").symlink_to(folder / "recordings")
+    with pytest.raises(ValueError, match=r"recordings is a link that leads outside the folder$"):
+        open_source("fsdd", tmp_path / "links", columns=Columns(label="digit"))
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_an_archive_as_it_is_published_is_the_same(kind: str, folder: Path, tmp_path: Path) -> None:
     below = "free-spoken-digit-dataset-1.0.9/"

@@ -39,6 +39,7 @@ def empty(tmp_path: Path) -> Path:
     put(tmp_path / "raw" / "README.md", b"Your raw input goes here")
     put(tmp_path / "raw" / ".gitignore", b"*")
     put(tmp_path / "raw" / "faces.dvc", b"outs:")
+    put(tmp_path / "raw" / "splits.csv", b"id,split")
     return tmp_path / "raw"
 
 

@@ -83,6 +83,13 @@ def test_a_list_that_cannot_be_read_is_named(folder: Path) -> None:
     assert open_speech_commands(folder).carried is not None
 
 
+def test_a_list_that_is_a_link_elsewhere_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (folder / "testing_list.txt").unlink()
+    (folder / "testing_list.txt").symlink_to(put(tmp_path / "secret.txt", b"secret"))
+    with pytest.raises(ValueError, match=r"speech: testing_list\.txt: a link that leads outside the folder$"):
+        open_speech_commands(folder)
+
+
 def test_something_else_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "bed" / "1.wav", b"")
     with pytest.raises(ValueError, match=r"holds no file such as right/bb05582b_nohash_3\.wav: give the folder"):

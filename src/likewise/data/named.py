@@ -125,6 +125,8 @@ FILES: dict[str, tuple[Download, ...]] = {
 }
 """What is fetched for each data set."""
 
+LISTS = (".csv", ".tsv", ".txt")
+
 GARMENTS = (
     "T-shirt/top",
     "Trouser",
@@ -145,7 +147,7 @@ def at_hand(name: str, path: Path, *, checksums: Mapping[str, str], show: Show =
 
     Args:
         name: A name in `FILES`.
-        path: A copy of the data set, or a folder with nothing in it but what is no data, such as a README.
+        path: A copy of the data set, or a folder with nothing in it but what is no data, such as a README or a list.
         checksums: For files by name, what they must have instead of what is published.
         show: Shows how far a download is.
 
@@ -157,7 +159,7 @@ def at_hand(name: str, path: Path, *, checksums: Mapping[str, str], show: Show =
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist: put the data there, or give an empty folder to have {name} fetched")
-    if not path.is_dir() or any(not passed_over(entry.name) for entry in path.iterdir()):
+    if not path.is_dir() or any(map(_counts, path.iterdir())):
         check_copies(path, checksums)
         return path
     files = FILES[name]
@@ -166,6 +168,11 @@ def at_hand(name: str, path: Path, *, checksums: Mapping[str, str], show: Show =
     for file in files:
         _fetch(name, file, folder, checksums.get(file.name, file.checksum), path, show)
     return folder / files[0].name if len(files) == 1 else folder
+
+
+def _counts(entry: Path) -> bool:
+    """Say whether an entry of a folder may be a copy: lists of splits or trials may lie beside what is fetched."""
+    return not passed_over(entry.name) and entry.suffix.lower() not in LISTS
 
 
 def _fetch(name: str, file: Download, folder: Path, checksum: str, path: Path, show: Show) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,8 @@ def open_omniglot(path: Path) -> Source:
     """Return the drawings `Korean/character07/0546_12.png` (Lake, Salakhutdinov, Tenenbaum, 2015).
 
     The class is the character ("Korean/character07"), the group its alphabet. Carried along are the drawer (1 to 20;
-    another person for another part), and as `split` the authors' protocol: train for background, test for evaluation.
+    another person for another part), and, where parts are known by their names, as `split` the authors' protocol: train
+    for background, test for evaluation.
 
     Args:
         path: An archive of a part, a folder with parts, packed or not, or the folder of the alphabets. The small parts
@@ -43,11 +45,12 @@ def open_omniglot(path: Path) -> Source:
     parts = _parts(path) if path.is_dir() else {}
     tree = _joined(parts) if parts else open_tree(path)
     columns = Columns(label="character", group="alphabet")
-    return spelled(tree, SPELLING, _described, path=path, example="Korean/character07/0546_12.png", columns=columns)
+    described = partial(_described, path=path)
+    return spelled(tree, SPELLING, described, path=path, example="Korean/character07/0546_12.png", columns=columns)
 
 
-def _described(match: re.Match[str]) -> dict[str, object]:
-    stems = (part.removesuffix(".zip") for part in match.string.split("/"))
+def _described(match: re.Match[str], *, path: Path) -> dict[str, object]:
+    stems = (part.removesuffix(".zip") for part in (*match.string.split("/"), path.name))
     return {
         "character": f"{match['alphabet']}/{match['character']}",
         "alphabet": match["alphabet"],

@@ -50,13 +50,13 @@ def _usual(columns: Columns) -> Columns:
 
 def _splits(tree: Tree, path: Path) -> dict[str, str] | None:
     """Return the split of each recording that the lists name, or None where they are not both there."""
-    lists = {member.name.rpartition("/")[2]: member for member in tree.members}
-    if not set(LISTS) <= set(lists):
+    lists = [member for member in tree.members if member.name.rpartition("/")[2] in LISTS]
+    if len({member.name.rpartition("/")[2] for member in lists}) < len(LISTS):
         return None
     splits: dict[str, str] = {}
     with tree.reader.reading() as read:
-        for name, split in LISTS.items():
-            member = lists[name]
+        for member in lists:
+            name = member.name.rpartition("/")[2]
             if member.refused is not None:
                 raise ValueError(f"{path}: {name}: {member.refused}")
             try:
@@ -64,5 +64,5 @@ def _splits(tree: Tree, path: Path) -> dict[str, str] | None:
                 lines = bytes(content).decode().split()
             except (Unreadable, UnicodeDecodeError) as error:
                 raise ValueError(f"{path}: {name}: {error}") from None
-            splits |= dict.fromkeys(lines, split)
+            splits |= dict.fromkeys(lines, LISTS[name])
     return splits

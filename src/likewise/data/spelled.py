@@ -29,7 +29,7 @@ def spelled(
     Args:
         tree: The files.
         spelling: A regular expression for the last parts of a path, which become the id.
-        describe: From its match to columns; the same columns for each file.
+        describe: From its match to columns, the same for each file; one that is None for all is left out.
         path: Where the files are, for the message.
         example: Such an end of a path, for the message.
         columns: Which column is the label, which the group; the others are carried along.
@@ -58,6 +58,7 @@ def spelled(
         )
     ordered = unique(raws)
     table = pa.Table.from_pylist([describe(matches[raw.path]) for raw in ordered])
+    table = without(table, [name for name in table.column_names if table[name].null_count == len(table)])
     labels = texts(table, columns.label, key="ingest.columns.label", where=WHERE)
     named = zip(ordered, labels, groups(table, columns.group, where=WHERE), strict=True)
     chosen = tuple(replace(raw, label=label, group=group) for raw, label, group in named)
