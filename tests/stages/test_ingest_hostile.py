@@ -45,8 +45,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def written(root: Path) -> list[str]:
-    """The names of all files below data/."""
-    return sorted(path.name for path in (root / "data").rglob("*") if path.is_file())
+    """The names of all files of the outputs, whole or not."""
+    found = [path for name in ("ingest", "classes") for path in (root / "data" / name).rglob("*")]
+    return sorted(path.name for path in found if path.is_file())
 
 
 def given(root: Path, source: str) -> dict[str, Any]:
@@ -253,7 +254,8 @@ def test_wherever_the_disk_is_full_nothing_is_left(root: Path) -> None:
     changes = given(root, "folder")
     run(root, changes)
     sizes = sorted({(root / file.path).stat().st_size for file in FILES})
-    shutil.rmtree(root / "data")
+    shutil.rmtree(root / "data/ingest")
+    shutil.rmtree(root / "data/classes")
     for size in sizes:
         with no_larger_file_than(size - 1):
             refused(root, changes)
@@ -264,7 +266,7 @@ def test_wherever_the_disk_is_full_nothing_is_left(root: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
     )

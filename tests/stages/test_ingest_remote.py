@@ -144,7 +144,7 @@ def test_a_file_of_another_checksum_is_no_input(root: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"^ingest\.checksums: .*faces\.zip has md5:\w+, and not md5:0+$"):
         ingested(root, path="faces.zip", checksums={"faces.zip": f"md5:{'0' * 32}"})
     assert archive.is_file()
-    assert not (root / "data").exists()
+    assert not (root / "data/ingest").exists()
 
 
 @pytest.fixture(scope="module")
