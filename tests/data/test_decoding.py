@@ -1,4 +1,5 @@
 import hashlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 
 from likewise.data import decoding
+from likewise.data.decoded import DecodeCache
 from likewise.data.decoding import CHUNK_FILES, Pace, available_cores, decode_all
 from likewise.data.folders import open_folder
 from likewise.data.images import ImageSpec, decode
-from likewise.data.kinds import Preprocessing
+from likewise.data.kinds import Preprocessing, build
 from likewise.data.raw import Content, Extent, Pixels, Raw, Source, Unreadable
 from tests.data.pictures import class_folders, encoded, noise, put, tarred, zipped
 from tests.data.readings import told
@@ -58,6 +60,20 @@ def test_the_number_of_workers_changes_nothing(folder: Path, tmp_path: Path, kin
     plain = told(decode_all(open_folder(folder), IMAGE, workers=1))
     assert sorted(alone) == plain
     assert [index for index, *_ in plain] == list(range(151))
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_processes_that_are_no_forks_change_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    source, image = open_folder(folder), build("image", height=6, width=5, channels=1)
+    alone = told(decode_all(source, image, workers=1))
+    monkeypatch.setattr(decoding, "_context", lambda: multiprocessing.get_context("spawn"))
+    for _ in range(1 + known):
+        with DecodeCache(tmp_path, "key", shape=image.shape, dtype=image.dtype, limit=1 << 30) as cache:
+            batches = list(decode_all(source, image, workers=2, cache=cache))
+    assert told(iter(batches)) == alone
+    assert sum(batch.recalled.sum() for batch in batches) == (150 if known else 0)
 
 
 def test_each_sample_has_its_hash_and_its_pixels_or_its_reason(folder: Path) -> None:
@@ -189,7 +205,7 @@ from pathlib import Path
 import numpy as np
 from likewise.data.decoding import decode_all
 from likewise.data.folders import open_folder
-from likewise.data.kinds import Preprocessing
+from likewise.data.kinds import Preprocessing, build
 
 def slow(content):
     time.sleep(0.2)

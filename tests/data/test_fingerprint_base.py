@@ -50,3 +50,6 @@ def test_blocks_are_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
         given = list(blocks(media))
         assert [len(block) for block in given] == sizes
         assert np.concatenate(given).tolist() == media.tolist()
+    monkeypatch.setattr(fingerprint_base, "BLOCK_VALUES", 40)
+    assert [len(block) for block in blocks(media, widest=20)] == [2, 2, 2, 1]
+    assert [len(block) for block in blocks(media, widest=5)] == [6, 1]

@@ -47,7 +47,7 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left() -> None:
             clock.now = 100.0 + second
             count(1000 * second, 60_000)
     frames = text.getvalue()
-    assert "10000/60000 1,000 a second 0:00:50" in frames
+    assert "10000/60000 1,000 a second 0:00:50 left" in frames
     assert frames.startswith("\x1b[?25l")
     assert frames.endswith("\x1b[2K")
 

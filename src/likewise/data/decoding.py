@@ -9,12 +9,11 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -64,8 +63,13 @@ class Batch:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Work:
-    """What a process needs to decode: how to read a sample, what it becomes, and what is known already."""
+    """What a process needs to decode: the samples and how to read them, what each becomes, and what is known already.
 
+    Attributes:
+        raws: The samples, or none where a process is sent those that it is to read.
+    """
+
+    raws: Sequence[Raw]
     reader: Reader
     preprocessing: Preprocessing
     cache: DecodeCache | None
@@ -92,7 +96,9 @@ class Outcomes:
     seconds: float
 
 
-Chunk = list[tuple[int, Raw]]
+Places = NDArray[np.int64]
+"""Of the samples of a chunk, in the source."""
+
 Readable = Content | Unreadable
 
 
@@ -131,11 +137,11 @@ def decode_all(
         raise ValueError(f"workers is {workers}: at least 1 is needed")
     here = workers == 1 or len(source) < FEW or source.reader.reach == "memory"
     # Arrays are decoded already.
-    work = Work(source.reader, preprocessing, None if source.reader.reach == "memory" else cache)
+    work = Work(source.raws, source.reader, preprocessing, None if source.reader.reach == "memory" else cache)
     pace = Pace()
-    chunks = _chunks(_reading_order(source), pace)
+    chunks = _chunks(source, pace)
     done = _decode_here(work, chunks) if here else _decode_in_pool(work, chunks, workers=workers)
-    return _batches(done, work, pace)
+    return _batches(done, work.cache, pace)
 
 
 def available_cores() -> int:
@@ -143,10 +149,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _reading_order(source: Source) -> Iterator[tuple[int, Raw]]:
-    if source.reader.reach == "forward":
-        return iter(sorted(enumerate(source), key=lambda item: _position(item[1])))
-    return enumerate(source)
+def _chunks(source: Source, pace: Pace) -> Generator[Places]:
+    """Yield the places of the next samples to read, until all were."""
+    order = _reading_order(source)
+    ends = np.cumsum(np.array([_extent(raw).size for raw in source], dtype=np.int64)[order])
+    start = 0
+    while start < len(order):
+        before = ends[start - 1] if start else 0
+        # A file that is larger than a chunk may be is one.
+        stop = min(start + pace.files, 1 + int(np.searchsorted(ends, before + CHUNK_BYTES)))
+        yield order[start:stop]
+        start = stop
+
+
+def _reading_order(source: Source) -> Places:
+    if source.reader.reach != "forward":
+        return np.arange(len(source))
+    return np.argsort(np.array([_position(raw) for raw in source], dtype=np.int64), kind="stable")
 
 
 def _position(raw: Raw) -> int:
@@ -157,23 +176,14 @@ def _extent(raw: Raw) -> Extent:
     return raw.place if isinstance(raw.place, Extent) else NOWHERE
 
 
-def _chunks(order: Iterator[tuple[int, Raw]], pace: Pace) -> Iterator[Chunk]:
-    while chunk := list(islice(order, 1)):
-        size = _extent(chunk[0][1]).size
-        while len(chunk) < pace.files and size < CHUNK_BYTES and (item := next(order, None)):
-            chunk.append(item)
-            size += _extent(item[1]).size
-        yield chunk
-
-
-def _batches(done: Generator[tuple[Chunk, Outcomes]], work: Work, pace: Pace) -> Generator[Batch]:
+def _batches(done: Generator[tuple[Places, Outcomes]], cache: DecodeCache | None, pace: Pace) -> Generator[Batch]:
     with closing(done):
-        for chunk, outcomes in done:
-            batch = _batch(chunk, outcomes)
-            pace.learn(len(chunk), outcomes.seconds, batch.rows.nbytes)
-            if work.cache is not None:
-                work.cache.drop(outcomes.damaged)
-                _keep(batch, outcomes.crcs, work.cache)
+        for places, outcomes in done:
+            batch = _batch(places, outcomes)
+            pace.learn(len(places), outcomes.seconds, batch.rows.nbytes)
+            if cache is not None:
+                cache.drop(outcomes.damaged)
+                _keep(batch, outcomes.crcs, cache)
             yield batch
 
 
@@ -192,37 +202,39 @@ def _keep(batch: Batch, crcs: NDArray[np.uint32], cache: DecodeCache) -> None:
     )
 
 
-def _batch(chunk: Chunk, outcomes: Outcomes) -> Batch:
-    indices = [index for index, _ in chunk]
+def _batch(places: Places, outcomes: Outcomes) -> Batch:
     return Batch(
-        indices=np.array(indices, dtype=np.int64),
+        indices=places,
         digests=outcomes.digests,
         counts=outcomes.counts,
         left_out=outcomes.left_out,
         rows=outcomes.rows,
-        reasons={indices[place]: reason for place, reason in outcomes.reasons.items()},
+        reasons={int(places[place]): reason for place, reason in outcomes.reasons.items()},
         recalled=outcomes.recalled,
     )
 
 
-def _decode_here(work: Work, chunks: Iterator[Chunk]) -> Generator[tuple[Chunk, Outcomes]]:
+def _decode_here(work: Work, chunks: Generator[Places]) -> Generator[tuple[Places, Outcomes]]:
     with work.reader.reading() as read:
-        for chunk in chunks:
-            yield chunk, _outcomes((_attempt(read, raw) for _, raw in chunk), work)
+        for places in chunks:
+            yield places, _outcomes((_attempt(read, work.raws[place]) for place in places.tolist()), work)
 
 
-def _decode_in_pool(work: Work, chunks: Iterator[Chunk], *, workers: int) -> Generator[tuple[Chunk, Outcomes]]:
+def _decode_in_pool(work: Work, chunks: Generator[Places], *, workers: int) -> Generator[tuple[Places, Outcomes]]:
     context = _context()
+    forked = context.get_start_method() == "fork"
     stop, stopping = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work, stop))
+    # A fork has the samples already.
+    own = work if forked else replace(work, raws=())
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(own, stop))
     try:
-        waiting: deque[tuple[Chunk, Future[Outcomes]]] = deque()
-        for chunk, future in _submissions(pool, work.reader, chunks):
-            waiting.append((chunk, future))
+        waiting: deque[tuple[Places, Future[Outcomes]]] = deque()
+        for places, future in _submissions(pool, work, chunks, forked=forked):
+            waiting.append((places, future))
             if len(waiting) > 2 * workers:
-                yield _collected(*waiting.popleft())
+                yield _collected(*waiting.popleft(), work)
         while waiting:
-            yield _collected(*waiting.popleft())
+            yield _collected(*waiting.popleft(), work)
     except BaseException:
         # Whoever stops does not wait for what is being decoded.
         stopping.send_bytes(b"stop")
@@ -234,23 +246,25 @@ def _decode_in_pool(work: Work, chunks: Iterator[Chunk], *, workers: int) -> Gen
 
 
 def _submissions(
-    pool: ProcessPoolExecutor, reader: Reader, chunks: Iterator[Chunk]
-) -> Iterator[tuple[Chunk, Future[Outcomes]]]:
+    pool: ProcessPoolExecutor, work: Work, chunks: Generator[Places], *, forked: bool
+) -> Iterator[tuple[Places, Future[Outcomes]]]:
     """Submit each chunk: its samples to be read there, or their content where it must be read here."""
-    if reader.reach == "anywhere":
-        for chunk in chunks:
-            yield chunk, pool.submit(_read_and_decode, [raw for _, raw in chunk])
+    if work.reader.reach == "anywhere":
+        for places in chunks:
+            raws = None if forked else [work.raws[place] for place in places.tolist()]
+            yield places, pool.submit(_read_and_decode, places, raws)
         return
-    with reader.reading() as read:
-        for chunk in chunks:
-            yield chunk, pool.submit(_decode_contents, [_attempt(read, raw) for _, raw in chunk])
+    with work.reader.reading() as read:
+        for places in chunks:
+            contents = [_attempt(read, work.raws[place]) for place in places.tolist()]
+            yield places, pool.submit(_decode_contents, contents)
 
 
-def _collected(chunk: Chunk, future: "Future[Outcomes]") -> tuple[Chunk, Outcomes]:
+def _collected(places: Places, future: "Future[Outcomes]", work: Work) -> tuple[Places, Outcomes]:
     try:
-        return chunk, future.result()
+        return places, future.result()
     except BrokenProcessPool as error:
-        first, last = chunk[0][1].id, chunk[-1][1].id
+        first, last = (work.raws[places[end]].id for end in (0, -1))
         # An OSError, so that the stage says it on one line.
         raise ChildProcessError(
             f"a process died while decoding, in or near {first!r} to {last!r}: out of memory, or a file that crashes "
@@ -278,8 +292,9 @@ def _begin(work: Work, stop: connection.Connection) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _read_and_decode(raws: list[Raw]) -> Outcomes:
+def _read_and_decode(places: Places, sent: list[Raw] | None) -> Outcomes:
     (work,) = _own
+    raws = [work.raws[place] for place in places.tolist()] if sent is None else sent
     with work.reader.reading() as read:
         return _outcomes((_attempt(read, raw) for raw in raws), work)
 

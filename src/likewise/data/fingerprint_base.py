@@ -30,9 +30,9 @@ def packed(bits: NDArray[np.bool_]) -> Words:
     return np.packbits(bits, axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
-def blocks(media: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the samples (n, ...) a few at a time, about 4 million values."""
-    rows = max(1, BLOCK_VALUES // max(1, int(np.prod(media.shape[1:]))))
+def blocks(media: NDArray[Any], *, widest: int = 1) -> Iterator[NDArray[Any]]:
+    """Yield the rows (n, ...) a few at a time: 4 million values at most, where each becomes `widest` on its way."""
+    rows = max(1, BLOCK_VALUES // max(widest, int(np.prod(media.shape[1:]))))
     for start in range(0, len(media), rows):
         yield media[start : start + rows]
 

@@ -25,7 +25,7 @@ def image_fingerprints(images: Pixels) -> Words:
     >>> near.tolist()
     [[0]]
     """
-    return np.concatenate([np.zeros((0, 1), np.uint64), *map(_block, blocks(images))])
+    return np.concatenate([np.zeros((0, 1), np.uint64), *map(_block, blocks(images, widest=SIDE * SIDE))])
 
 
 def _block(images: Pixels) -> Words:

@@ -32,7 +32,7 @@ def sequence_fingerprints(sequences: NDArray[np.floating[Any]]) -> Words:
     >>> int(np.bitwise_count(sequence_fingerprints(curve) ^ sequence_fingerprints(5 + 3 * curve)).sum())
     0
     """
-    return np.concatenate([np.zeros((0, BITS // 64), np.uint64), *map(_block, blocks(sequences))])
+    return np.concatenate([np.zeros((0, BITS // 64), np.uint64), *map(_block, blocks(sequences, widest=BITS))])
 
 
 def _block(sequences: NDArray[np.floating[Any]]) -> Words:

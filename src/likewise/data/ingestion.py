@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from likewise.data.volumes import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    Text = pd.api.extensions.ExtensionArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +154,15 @@ def _samples(source: Source, digests: NDArray[np.uint8], kept: Rows) -> pd.DataF
     )
 
 
-def _hexadecimal(digests: NDArray[np.uint8]) -> list[str | None]:
-    """Return each digest (n, 32) as text."""
-    text, length = digests.tobytes().hex(), 2 * DIGEST_BYTES
-    return [text[start : start + length] for start in range(0, len(text), length)]
+def _hexadecimal(digests: NDArray[np.uint8]) -> Text:
+    """Return each digest (n, 32) as text, without a million strings on the way."""
+    import pandas as pd
+    import pyarrow as pa
+
+    ends = np.arange(len(digests) + 1, dtype=np.int64) * 2 * DIGEST_BYTES
+    words = pa.LargeStringArray.from_buffers(len(digests), pa.py_buffer(ends), pa.py_buffer(hexlify(digests.data)))
+    text: Text = pd.array(words, dtype="str")
+    return text
 
 
 def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
@@ -172,7 +180,7 @@ def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
     )
 
 
-def _frame(columns: dict[str, list[str | None]], source: Source, rows: Sequence[int] | Rows) -> pd.DataFrame:
+def _frame(columns: dict[str, list[str | None] | Text], source: Source, rows: Sequence[int] | Rows) -> pd.DataFrame:
     # Only here: the processes that decode import this module's neighbours, and pandas takes half a second.
     import pandas as pd
 

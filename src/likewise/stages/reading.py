@@ -36,7 +36,14 @@ def counting(*, console: Console | None = None, clock: Callable[[], float] = tim
     if not console.is_terminal:
         yield _in_lines(console, clock)
         return
-    columns = (TextColumn("ingest:"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("ingest:"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     # No thread draws it: the processes that decode are forked from this one, which is safe without threads only.
     with Progress(*columns, console=console, transient=True, auto_refresh=False, get_time=clock) as bar:
         task, shown = bar.add_task("", total=None), clock()
