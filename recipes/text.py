@@ -70,6 +70,8 @@ def main() -> None:
         count = convert(given.wheel, given.folder, tuple(given.languages))
     except (OSError, zipfile.BadZipFile) as error:
         sys.exit(f"{given.wheel}: not a wheel with compiled catalogs: {error}")
+    if not count:
+        sys.exit(f"{given.wheel}: no message is in two of the languages {' '.join(given.languages)}")
     print(f"{count} texts in {given.folder}")
 
 

@@ -57,6 +57,12 @@ def test_a_file_that_is_no_wheel_is_one_line(name: str, tmp_path: Path) -> None:
     assert "no.whl: not a wheel with" in ended.stderr
 
 
+def test_a_wheel_without_these_languages_is_one_line(tmp_path: Path) -> None:
+    ended = run_script("text", messages_wheel(tmp_path), tmp_path / "out", "nl", "sv")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"{tmp_path / 'made.whl'}: no message is in two of the languages nl sv\n"
+
+
 def test_sequences_from_the_wheel_to_the_figures(tmp_path: Path, empty_store: Path) -> None:
     laid_out = run_script("sequences", vowels_wheel(tmp_path), tmp_path / "data")
     assert laid_out.stdout.startswith("180 utterances in ")
