@@ -134,6 +134,8 @@ def run_recipe(name: str, folder: Path, changes: Mapping[str, str], *, store: Pa
     for file in (ROOT / "dvc.yaml", store):
         shutil.copy2(file, root)
     (root / "src").symlink_to(ROOT / "src", target_is_directory=True)
+    (root / "data").mkdir()
+    shutil.copy2(ROOT / "data/tasks.txt", root / "data")
     text = (ROOT / f"recipes/{name}.yaml").read_text(encoding="utf-8")
     for old, new in {"path: data/raw ": f"path: {folder / 'data'} ", **changes}.items():
         assert old in text, old
