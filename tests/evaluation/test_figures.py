@@ -5,10 +5,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from likewise.evaluation.calibration import calibrate
 from likewise.evaluation.charts import Figure
-from likewise.evaluation.figures import all_figures, percent, roc_table, score_histogram
+from likewise.evaluation.figures import (
+    all_figures,
+    det_table,
+    percent,
+    reliability_table,
+    roc_table,
+    score_histogram,
+)
 from likewise.evaluation.thresholds import choose_threshold
 from likewise.evaluation.verification import roc_from_trials
 
@@ -90,3 +98,38 @@ def test_score_histogram_shares_add_up() -> None:
 )
 def test_a_rounded_share_never_reads_as_certainty(share: float | None, text: str) -> None:
     assert percent(share) == text
+
+
+def test_det_table_has_the_deviates_of_rates_that_have_one() -> None:
+    roc = roc_from_trials(*trials(20_000))
+    table = det_table(roc, points=100)
+    assert len(table) <= 100
+    known = set(zip(roc.far, roc.frr, strict=True))
+    assert set(zip(table["far"], table["frr"], strict=True)) <= known
+    np.testing.assert_allclose(norm.cdf(table["far_deviate"]), table["far"])
+    np.testing.assert_allclose(norm.cdf(table["frr_deviate"]), table["frr"])
+    assert table["far"].is_monotonic_increasing
+    assert table["frr"].is_monotonic_decreasing
+    inside = [(far, frr) for far, frr in zip(roc.far, roc.frr, strict=True) if 0 < far < 1 and 0 < frr < 1]
+    assert tuple(table[["far", "frr"]].iloc[0]) == inside[0]
+    assert tuple(table[["far", "frr"]].iloc[-1]) == inside[-1]
+    steps = np.abs(np.diff(table[["far_deviate", "frr_deviate"]], axis=0)).sum(axis=1)
+    assert steps.max() < 20 * np.median(steps)
+
+
+def test_det_table_of_scores_told_apart_is_empty() -> None:
+    table = det_table(roc_from_trials(*trials(40, 100.0)))
+    assert list(table.columns) == ["far", "frr", "far_deviate", "frr_deviate"]
+    assert table.empty
+
+
+def test_reliability_table_has_the_bins_of_the_calibration() -> None:
+    scores, same = trials(400)
+    fitted = calibrate(scores, same, distance="cosine", split="val")
+    table = reliability_table(scores, same, fitted)
+    chance = fitted.probability(scores)
+    assert table["trials"].sum() == 400
+    for _, row in table.iterrows():
+        own = (chance * 15).astype(int) == int(row["probability"] * 15)
+        assert row["genuine"] == pytest.approx(same[own].mean())
+        assert row["probability"] == pytest.approx(chance[own].mean())

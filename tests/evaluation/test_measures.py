@@ -49,3 +49,21 @@ def test_which_way_is_better() -> None:
 def test_a_rate_that_is_none_is_refused(far: float) -> None:
     with pytest.raises(ValueError, match="false-accept rate lies above 0"):
         measures.tar_at_far(far).value(roc_from_trials([0.9, 0.1], [1, 0]))
+
+
+@given(trials(), st.sampled_from([0.01, 0.5]), st.sampled_from([-2.0, -0.25, 0.0, 0.1, 9.0]))
+def test_a_cost_is_what_errors_cost_over_the_cost_of_one_answer_to_all(
+    given: tuple[Any, Any], prior: float, threshold: float
+) -> None:
+    scores, same = given
+    costs = {"prior": prior, "cost_miss": 2.0, "cost_false_accept": 3.0}
+    roc = roc_from_trials(scores, same)
+
+    def cost(at: float) -> float:
+        far, frr = np.mean(scores[same == 0] >= at), np.mean(scores[same == 1] < at)
+        return float((2 * prior * frr + 3 * (1 - prior) * far) / min(2 * prior, 3 * (1 - prior)))
+
+    assert measures.dcf(threshold, costs).value(roc) == pytest.approx(cost(threshold))
+    assert measures.min_dcf(costs).value(roc) == pytest.approx(min(cost(at) for at in [np.inf, *scores]))
+    assert not measures.min_dcf(costs).larger_is_better
+    assert not measures.dcf(threshold, costs).larger_is_better

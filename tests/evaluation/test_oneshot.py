@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from likewise import distances
 from likewise.evaluation import oneshot
+from likewise.evaluation.intervals import mean_interval
+from likewise.evaluation.tasks import parse
 
 Array = NDArray[Any]
 
@@ -151,3 +153,44 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
     embeddings, labels = blobs(6, 4, 0.1)
     with pytest.raises(ValueError, match=message):
         oneshot.evaluate(embeddings, labels, distance="cosine", seed=0, **settings)
+
+
+@pytest.mark.parametrize("distance", distances.DISTANCES)
+def test_listed_tasks_by_loops(distance: str) -> None:
+    # Whole numbers, so that examples tie.
+    vectors = np.random.default_rng(0).integers(-1, 2, (40, 2)).astype(float)
+    ids = [f"s{i}" for i in range(40)]
+    order = np.random.default_rng(1).permutation(40)
+    lines = []
+    for drawn in order.reshape(4, 10):
+        examples, probes = drawn[:4], drawn[4:]
+        lines += [f"s{probe} s{examples[place % 4]}" for place, probe in enumerate(probes)] + [""]
+    tasks = parse(lines, where="tasks.txt")
+    measure, accuracies = distances.build(distance), []
+    for task in tasks:
+        gallery = sorted({line.example for line in task})
+        points = []
+        for line in task:
+            rows = [torch.as_tensor(vectors[[ids.index(name)]]) for name in (line.probe, *gallery)]
+            scores = [round(float(measure.score(measure.paired(rows[0], row))), 5) for row in rows[1:]]
+            winners = [name for name, score in zip(gallery, scores, strict=True) if score == max(scores)]
+            points.append((line.example in winners) / len(winners))
+        accuracies.append(sum(points) / len(points))
+    found = oneshot.evaluate_tasks(vectors, ids, tasks, distance=distance)
+    assert found.accuracy == pytest.approx(np.mean(accuracies))
+    assert found.interval == pytest.approx(mean_interval(np.array(accuracies)))
+    assert (found.episodes, found.protocol) == (4, "4-way 1-shot, 24 probes in 4 listed tasks, nearest")
+
+
+def test_tasks_of_unequal_size_and_what_is_refused() -> None:
+    vectors, ids = np.arange(8.0)[:, None], list("abcdefgh")
+    tasks = parse(["b a", "d c", "", "b a", "d c", "f e"], where="tasks.txt")
+    assert oneshot.evaluate_tasks(vectors, ids, tasks, distance="euclidean").protocol.startswith(
+        "2 to 3-way 1-shot, 5 "
+    )
+    with pytest.raises(ValueError, match="the list holds no task"):
+        oneshot.evaluate_tasks(vectors, ids, [], distance="euclidean")
+    with pytest.raises(ValueError, match=r"^tasks\.txt: line 2: 'z' is no sample of val or test$"):
+        oneshot.evaluate_tasks(vectors, ids, parse(["b a", "d z"], where="tasks.txt"), distance="euclidean")
+    with pytest.raises(ValueError, match="1 of the 8 embeddings hold NaN"):
+        oneshot.evaluate_tasks(np.where(vectors == 3, np.nan, vectors), ids, tasks, distance="euclidean")

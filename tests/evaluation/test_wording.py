@@ -38,15 +38,15 @@ def test_every_figure_is_in_the_table_once_with_what_stands_beside_it() -> None:
     chosen, test = judged.decided(of), judged.trials(of, "test")
     told = metrics.all_metrics(of, judged.trials(of, "val"), test, chosen, judged.asked(slices=["taken in"]))
     found = {section["name"]: section for section in wording.sections(told)}
-    assert {"verification of pairs", "verification, all pairs", "by group", "by taken_in"} <= set(found)
-    rows = {row["label"]: row for row in found["verification of pairs"]["rows"]}
+    assert {"Verification of pairs", "Verification, all pairs", "By group", "By taken_in"} <= set(found)
+    rows = {row["label"]: row for row in found["Verification of pairs"]["rows"]}
     eer = told["verification"]["eer"]
     assert rows["Equal error rate"]["value"] == wording.figure("eer", eer)
     assert " to " in rows["Equal error rate"]["interval"]
     assert rows["True accepts at 0.1 % false accepts"]["value"] == "not measurable"
-    assert "1,128 trials" in found["verification of pairs"]["note"]
-    assert "960 impostor trials cannot show" in found["verification of pairs"]["note"]
-    worst = {row["label"]: row for row in found["by group"]["rows"]}["Equal error rate, worst group"]
+    assert "1,128 trials" in found["Verification of pairs"]["note"]
+    assert "960 impostor trials cannot show" in found["Verification of pairs"]["note"]
+    worst = {row["label"]: row for row in found["By group"]["rows"]}["Equal error rate, worst group"]
     assert worst["interval"] == told["slices"]["group"]["eer_worst_group"]
     for section in found.values():
         assert all(isinstance(row["value"], str) and "{" not in row["value"] for row in section["rows"])

@@ -330,6 +330,58 @@ def test_a_trial_of_a_sample_that_is_not_there_is_refused(fresh: Fresh) -> None:
         evaluate.run(params(root, "evaluate"), root)
 
 
+@pytest.mark.parametrize(("split", "kind", "missing"), [("val", 1, "impostor"), ("test", 0, "genuine")])
+def test_trials_of_one_kind_are_refused_with_their_file(fresh: Fresh, split: str, kind: int, missing: str) -> None:
+    root = fresh()
+    frame = artifacts.PAIRS[split].read(root)
+    artifacts.PAIRS[split].write(frame[frame["same"] == kind], root)
+    words = rf"^data/pairs/{split}\.parquet: none of the \d+ trials is {missing} \(same = {1 - kind}\)"
+    with pytest.raises(ValueError, match=words):
+        evaluate.run(params(root, "evaluate"), root)
+
+
+def test_a_trial_that_is_there_twice_is_refused(fresh: Fresh) -> None:
+    root = fresh()
+    frame = artifacts.PAIRS["test"].read(root)
+    turned = frame.iloc[[4]].rename(columns={"left": "right", "right": "left"})[list(frame.columns)]
+    artifacts.PAIRS["test"].write(pd.concat([frame, turned]), root)
+    with pytest.raises(ValueError, match=r"^data/pairs/test\.parquet: rows 5 and 161 are one trial, of "):
+        evaluate.run(params(root, "evaluate"), root)
+
+
+def test_listed_tasks_are_measured_and_a_wrong_id_names_its_line(fresh: Fresh) -> None:
+    root = fresh()
+    test = artifacts.SAMPLES.read(root).query("split == 'test'")
+    both = test.groupby("class")["id"].agg(list)
+    lines = [f"{ids[1]} {ids[0]}" for ids in both]
+    (root / "tasks.txt").write_text("\n".join(lines), encoding="utf-8")
+    evaluate.run(params(root, "evaluate", tasks="tasks.txt"), root)
+    vectors = embeddings(root)
+    near = [[np.linalg.norm(vectors.loc[ids[1]] - vectors.loc[other[0]]) for other in both] for ids in both]
+    told = artifacts.METRICS.read(root)["oneshot_tasks"]
+    assert told["accuracy"] == np.mean(np.argmin(near, axis=1) == np.arange(len(both)))
+    assert told["protocol"] == "6-way 1-shot, 6 probes in 1 listed task, nearest"
+    (root / "tasks.txt").write_text("\n".join([*lines, f"gone.png {both.iloc[0][0]}"]), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"^evaluate\.tasks: tasks\.txt: line 7: 'gone\.png' is no sample of val or test"
+    ):
+        evaluate.run(params(root, "evaluate", tasks="tasks.txt"), root)
+
+
+def test_what_the_model_carries_is_a_param(fresh: Fresh) -> None:
+    root = fresh()
+    asked = {"threshold": "cost", "cost": "rare", "calibration": "isotonic", "normalisation": "s"}
+    evaluate.run(params(root, "evaluate", **asked), root)
+    told, metrics = artifacts.CALIBRATION.read(root), artifacts.METRICS.read(root)
+    assert told["threshold"] == told["thresholds"]["cost_rare"]
+    assert told["threshold"]["costs"] == {"prior": 0.01, "cost_miss": 1.0, "cost_false_accept": 1.0}
+    assert told["probability"] == told["calibrations"]["isotonic"]
+    assert metrics["calibration"]["delivered"] == "isotonic"
+    assert "s-norm by 6 training classes, 6 of them in the trials" in metrics["verification_normalised"]["protocol"]
+    # The model computes plain scores, so what it carries belongs to those.
+    assert told["threshold"]["distance"] == "euclidean"
+
+
 def test_a_missing_model_says_what_to_do(fresh: Fresh) -> None:
     root = fresh()
     (root / artifacts.TRAIN.path).unlink()

@@ -154,7 +154,8 @@ def evaluate_tasks(embeddings: Array, ids: Sequence[str], tasks: Sequence[Task],
         accuracy=float(right.mean()),
         interval=mean_interval(right),
         episodes=len(tasks),
-        protocol=f"{span}-way 1-shot, {sum(map(len, tasks)):,} probes in {len(tasks):,} listed tasks, nearest",
+        protocol=f"{span}-way 1-shot, {sum(map(len, tasks)):,} probes in {len(tasks):,} listed "
+        f"{'task' if len(tasks) == 1 else 'tasks'}, nearest",
     )
 
 

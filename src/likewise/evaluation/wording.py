@@ -30,7 +30,6 @@ LABELS = {
     "auc": "Area under the ROC",
     "map_at_r": "MAP@R",
     "r_precision": "R-precision",
-    "least_far": "Least rate of false accepts that so many impostors show",
     "delivered": "The model's calibration",
     "min_cllr": "Least Cllr, bits",
     "identification_rate": "Identified, with no threshold",
@@ -74,7 +73,7 @@ COUNTS = {
 """What figures were counted on stands beside them."""
 
 WORDS = ("protocol", "not_measurable")
-"""What is said of a section stands there too."""
+"""What is said of a section stands there too; the least rate that can be shown is in the words."""
 
 BESIDE = ("_low", "_high", "_worst_group")
 """What stands beside a figure: the ends of its interval, the group it was found in."""
@@ -119,13 +118,17 @@ def figure(key: str, value: Any) -> str:
 def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     counts = ", ".join(f"{values[key]:,} {word}" for key, word in COUNTS.items() if key in values)
     words = [values[key] for key in WORDS if values.get(key)]
-    beside = (*COUNTS, *WORDS, "groups")
+    beside = (*COUNTS, *WORDS, "least_far", "groups")
     rows = [
         {"label": label(key), "value": figure(key, value), "interval": _beside(key, values)}
         for key, value in values.items()
         if key not in beside and not key.endswith(BESIDE)
     ]
-    return {"name": name, "note": "; ".join([*words, *([counts] if counts else [])]), "rows": rows}
+    return {
+        "name": name[0].upper() + name[1:],
+        "note": "; ".join([*words, *([counts] if counts else [])]),
+        "rows": rows,
+    }
 
 
 def _beside(key: str, values: Mapping[str, Any]) -> str:
