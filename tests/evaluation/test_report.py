@@ -135,12 +135,12 @@ def test_galleries_say_how_many_of_the_shown_are_errors(data: report.ReportData)
         threshold=replace(data.threshold, value=50.0),
     )
     page = Page(report.render(apart))
-    assert "None of the pairs of two classes was answered wrongly; these are the 2 nearest misses." in page.text
+    assert "None of the impostor pairs was answered wrongly; these are the 2 nearest misses." in page.text
     scores, same = [5.0, 9.0, 0.0, 4.0], [1, 0, 0, 1]
     roc = roc_from_trials(scores, same)
     few = replace(data, same=same, scores=scores, roc=roc, threshold=replace(data.threshold, value=1.0))
     text = Page(report.render(few)).text
-    assert "One pair of two classes was answered wrongly: the first 1 of these 2" in text
+    assert "One impostor pair was answered wrongly: the first 1 of these 2" in text
     marks = [str(item["class"]) for item in Page(report.render(few)).all("li")]
     assert marks == ["pair wrong small", "pair small", "pair wrong"]
 

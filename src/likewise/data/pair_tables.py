@@ -102,7 +102,7 @@ def stated_groups(rows: PairRows) -> dict[str, str]:
                     f"{sample} is of two groups, {other} (row {earlier + 1}) and {name} (row {row + 1}): give each "
                     "file one group (ingest.columns.group), or call the column something else"
                 )
-    names = joined(rows)
+    names = joined(rows) if said else {}
     found: dict[str, set[str]] = {}
     for sample, (group, _) in said.items():
         found.setdefault(names.get(sample, sample), set()).add(group)

@@ -195,29 +195,25 @@ def _galleries(data: ReportData) -> list[dict[str, Any]]:
     score, genuine = as_trials(data.scores, data.same)
     accepted = score >= data.threshold.value
     kinds = (
-        ("false accepts", "two classes", data.false_accepts, accepted & ~genuine),
-        ("false rejects", "one class", data.false_rejects, ~accepted & genuine),
+        ("false accepts", "impostor", data.false_accepts, accepted & ~genuine),
+        ("false rejects", "genuine", data.false_rejects, ~accepted & genuine),
     )
     return [
         {
             "title": f"The hardest {name}",
-            "note": _gallery_note(pair, errors=int(errors.sum()), shown=len(examples)),
+            "note": _gallery_note(kind, errors=int(errors.sum()), shown=len(examples)),
             "examples": [_picture_pair(example, name, data.threshold.value) for example in examples],
         }
-        for name, pair, examples, errors in kinds
+        for name, kind, examples, errors in kinds
     ]
 
 
-def _gallery_note(pair: str, *, errors: int, shown: int) -> str:
-    total = (
-        f"{errors:,} pairs of {pair} were answered wrongly"
-        if errors != 1
-        else f"One pair of {pair} was answered wrongly"
-    )
+def _gallery_note(kind: str, *, errors: int, shown: int) -> str:
+    total = f"{errors:,} {kind} pairs were answered wrongly" if errors != 1 else f"One {kind} pair was answered wrongly"
     if errors >= shown:
         return f"{total}; these are the {shown} worst."
     if errors == 0:
-        return f"None of the pairs of {pair} was answered wrongly; these are the {shown} nearest misses."
+        return f"None of the {kind} pairs was answered wrongly; these are the {shown} nearest misses."
     return f"{total}: the first {errors} of these {shown}. The others are the nearest misses."
 
 
