@@ -131,6 +131,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(web: Web, file: Path) -> None:
     assert list(file.parent.iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_is_said(web: Web, cache: Path) -> None:
+    web.files["a.bin"] = CONTENT
+    put(cache / "set", b"a file where the folder should be")
+    with pytest.raises(NotFetched, match=r"/a\.bin cannot be written to .*set: (File exists|Not a directory)$"):
+        retrieve(f"{web.address}/a.bin", cache / "set" / "a.bin", checksum=SHA)
+
+
 def test_progress_is_the_bytes(web: Web, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "CHUNK_BYTES", 300_000)
     told: list[object] = []

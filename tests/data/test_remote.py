@@ -95,6 +95,12 @@ def test_a_server_that_never_says_when_a_file_changes_is_refused(web: Web, archi
     assert fetched(f"{web.address}/data/a.zip", checksums={}).read_bytes() == archive.read_bytes()
 
 
+def test_what_may_pass_is_asked_again(web: Web, archive: Path) -> None:
+    web.statuses = [503]
+    assert fetched(f"{web.address}/data/a.zip", checksums={}).read_bytes() == archive.read_bytes()
+    assert len(web.asked) == 3
+
+
 def test_what_is_not_on_the_web_is_said(web: Web, archive: Path, cache: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{web.address}/data/b\.zip cannot be fetched: 404 Not Found$"):
         fetched(f"{web.address}/data/b.zip?token=secret", checksums={})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from likewise.choices import one_of
@@ -29,6 +29,7 @@ WAITS = (1.0, 3.0)
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
+Done = TypeVar("Done")
 Advance = Callable[[int], None]
 Show = Callable[[str, int | None], AbstractContextManager[Advance]]
 """Shows a download: given what is fetched and its bytes (None if unknown), a context that is told of bytes arrived."""
@@ -97,11 +98,11 @@ def retrieve(
     pooch.get_logger().setLevel("ERROR")
     try:
         fetch = _Fetch(shown(url), size, show)
-        _patiently(lambda: pooch.retrieve(url, checksum, fname=file.name, path=file.parent, downloader=fetch))
+        patiently(lambda: pooch.retrieve(url, checksum, fname=file.name, path=file.parent, downloader=fetch))
     except requests.RequestException as error:
         raise NotFetched(f"{shown(url)} cannot be fetched: {reason(error)}") from None
     except OSError as error:
-        raise NotFetched(f"{shown(url)} cannot be written to {file.parent}: {error.strerror}") from None
+        raise NotFetched(f"{shown(url)} cannot be written to {file.parent}: {error.strerror or error}") from None
     except NotFetched:
         raise
     except ValueError as error:
@@ -191,19 +192,18 @@ def asked(url: str) -> requests.Response:
     return response
 
 
-def _patiently(act: Callable[[], object]) -> None:
-    """Do it again after a while where the network failed and might not the next time."""
+def patiently(act: Callable[[], Done]) -> Done:
+    """Do it, and again after a while where the network failed and might not the next time."""
     import requests
 
     for wait in WAITS:
         try:
-            act()
-            return
+            return act()
         except requests.RequestException as error:
             if not _passing(error):
                 raise
             time.sleep(wait)
-    act()
+    return act()
 
 
 def _passing(error: requests.RequestException) -> bool:

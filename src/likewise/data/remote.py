@@ -19,6 +19,7 @@ from likewise.data.downloads import (
     asked,
     check_names,
     downloads_folder,
+    patiently,
     reason,
     retrieve,
     shown,
@@ -149,7 +150,7 @@ def _headers(url: str) -> dict[str, str | None]:
 
     try:
         # Not HEAD, which some servers refuse; the content stays unread.
-        with asked(url) as response:
+        with patiently(lambda: asked(url)) as response:
             said = {key: response.headers.get(key) for key in STAMPS}
             return said | {"size": response.headers.get("Content-Length")}
     except requests.RequestException as error:
