@@ -79,6 +79,7 @@ def test_without_classes_what_needs_them_is_null_with_a_reason_and_has_the_same_
     classless = with_columns(of, **{"class": [None] * len(of.frame)})
     found = measured(classless)
     assert found["verification"]["eer_low"] is None or found["verification"]["protocol"].endswith("over groups")
+    assert "slices" not in found
     for name in ("verification_all_pairs", "retrieval", "oneshot", "openset", "clustering"):
         section = found[name]
         assert section["protocol"] == "not measured: no test sample has a class"

@@ -97,7 +97,8 @@ def all_metrics(
             found["oneshot_tasks"] = class_metrics.from_result(
                 oneshot.evaluate_tasks(vectors, ids, tasks, distance=samples.distance)
             )
-    grouped = bool(samples.frame.loc[samples.frame["split"] == "test", "group"].notna().any())
+    # Without classes a group is what pairs join, which is no kind of sample.
+    grouped = any(group is not None for group in samples.classed("test").groups)
     columns = dict.fromkeys([*(["group"] if grouped else []), *asked.slices])
     if columns:
         with named("evaluate.slices"):
