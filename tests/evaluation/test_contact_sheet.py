@@ -59,6 +59,13 @@ def test_colour_stays_and_large_pictures_shrink() -> None:
     assert not holds(page, np.full((129, 64, 3), 7, np.uint8), LEFT)
 
 
+def test_a_wider_picture_is_as_large_as_those_of_its_row() -> None:
+    wide, narrow = picture(0, width=100), picture(1)
+    page = pixels(sheet(Row("a", "1", ((wide, ""), (narrow, "")))))
+    assert holds(page, enlarged(wide, 4), LEFT)
+    assert holds(page, enlarged(narrow, 4), LEFT + 4 * 100 + 2 + module.GAP)
+
+
 def test_the_same_rows_give_the_same_bytes_and_others_do_not() -> None:
     rows = [Row(name, "1", ((picture(0), ""), (None, "words"))) for name in "ab"]
     assert sheet(*rows) == sheet(*rows)

@@ -24,7 +24,8 @@ LABELS = 170
 """Width of the column with the names."""
 
 PICTURE: Size = (224, 128)
-"""What a picture is brought to fit into: small ones by a whole number, so that every pixel is as large as the next."""
+"""What a picture is brought to fit into: small ones by a whole number, so that every pixel is as large as the next; in
+a row the pictures keep their proportions to each other."""
 
 WORDS, MOST_LINES = 230, 9
 """Width of a text and its lines; what is longer ends in an ellipsis."""
@@ -60,7 +61,7 @@ def contact_sheet(rows: Sequence[Row], *, title: str, notes: Sequence[str], capt
     >>> Image.open(io.BytesIO(sheet)).format
     'PNG'
     """
-    cells = [[_cell(portrait) for portrait in row.portraits] for row in rows]
+    cells = [_cells(row.portraits) for row in rows]
     widths = [max(column) for column in zip(*([cell.width for cell in line] for line in cells), strict=True)]
     labels = [_label(row) for row in rows]
     heights = [max(label.height, *(cell.height for cell in line)) for label, line in zip(labels, cells, strict=True)]
@@ -105,22 +106,27 @@ def _label(row: Row) -> Image.Image:
     return page
 
 
-def _cell(portrait: Portrait) -> Image.Image:
-    """Return a portrait with a frame around it."""
-    picture, words = portrait
-    inside = _written(words) if picture is None else _sized(picture)
-    page = Image.new("RGB", (inside.width + 2, inside.height + 2), FRAME)
-    page.paste(inside, (1, 1))
-    return page
+def _cells(portraits: Sequence[Portrait]) -> list[Image.Image]:
+    """Return the portraits of a row with a frame around each; the pictures are all enlarged or shrunk alike."""
+    # A sound of several windows is wider than its versions, which are one window each.
+    share = max((_share(picture) for picture, _ in portraits if picture is not None), default=1.0)
+    insides = [_written(words) if picture is None else _sized(picture, share) for picture, words in portraits]
+    cells = [Image.new("RGB", (inside.width + 2, inside.height + 2), FRAME) for inside in insides]
+    for cell, inside in zip(cells, insides, strict=True):
+        cell.paste(inside, (1, 1))
+    return cells
 
 
-def _sized(picture: Pixels) -> Image.Image:
+def _share(picture: Pixels) -> float:
+    """Return the factor by which a picture just fits: a whole number, or below 1."""
+    share = min(PICTURE[0] / picture.shape[2], PICTURE[1] / picture.shape[1])
+    return float(int(share)) if share >= 1 else share
+
+
+def _sized(picture: Pixels, share: float) -> Image.Image:
     image = Image.fromarray(picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)).convert("RGB")
-    share = min(PICTURE[0] / image.width, PICTURE[1] / image.height)
-    if share >= 1:
-        return image.resize((image.width * int(share), image.height * int(share)), Image.Resampling.NEAREST)
     size = max(1, round(image.width * share)), max(1, round(image.height * share))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.NEAREST if share >= 1 else Image.Resampling.LANCZOS)
 
 
 def _written(words: str) -> Image.Image:

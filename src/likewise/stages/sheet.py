@@ -127,7 +127,8 @@ def described(augment: Augment) -> str:
 def remarks(kind: str, params: Params) -> list[str]:
     """Return what has to be known to read the sheet."""
     said = {
-        "audio": "Spectrograms: low bands below, loud parts bright, a row on one scale.",
+        "audio": "Spectrograms: low bands below, loud parts bright, a row on one scale. Of a long sound four windows "
+        "are shown; a version is one of all.",
         "text": "A character that the font lacks stands as its number.",
         "sequence": "Lines: the first two channels, y upwards, or the only one over the points; a row on one scale.",
     }
