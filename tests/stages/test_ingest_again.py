@@ -63,9 +63,12 @@ def test_another_preprocessing_decodes_anew(
 IMAGE = {"height": 8, "width": 8, "channels": 1, "min_side": 4, "crop": None}
 
 SLOW = """
-import runpy, time
+import runpy, signal, time
 from pathlib import Path
 from likewise.data import images
+
+# Whoever runs the tests in the background may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 decode = images.decode
 

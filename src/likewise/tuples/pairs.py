@@ -208,7 +208,7 @@ def thin_pairs(same: npt.ArrayLike, count: int, *, seed: int) -> Indices:
         seed: another seed, another draw.
 
     >>> thin_pairs([1, 0, 0, 0, 0, 1], 3, seed=0)
-    array([1, 4, 5])
+    array([0, 1, 3])
 
     Raises:
         ValueError: if there are fewer pairs.
