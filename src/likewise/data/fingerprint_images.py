@@ -32,10 +32,11 @@ def _block(images: Pixels) -> Words:
     count, channels, height, width = images.shape
     # All sums are of whole numbers below 2^53: exact in any order.
     grey = images.sum(axis=1, dtype=np.float64)
-    cells = _cells(height) @ (grey.reshape(-1, width) @ _cells(width).T).reshape(count, height, SIDE)
+    # Image by image: in one large product BLAS's threads would wait for each other longer than they work.
+    cells = _cells(height) @ (grey @ _cells(width).T)
     levels = np.rint(cells / (channels * height * width))
     low = cosines(np.arange(1, LOWEST + 1), SIDE)
-    lowest = (low @ (levels.reshape(-1, SIDE) @ low.T).reshape(count, SIDE, LOWEST)).reshape(count, BITS)
+    lowest = (low @ (levels @ low.T)).reshape(count, BITS)
     return packed(lowest > np.median(lowest, axis=1, keepdims=True))
 
 

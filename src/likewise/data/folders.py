@@ -128,9 +128,10 @@ def _list_folder(root: Path, *, follow_links: bool) -> Iterator[Member]:
             yield Member(below or ".", f"folder cannot be read: {error.strerror}")
             continue
         for entry in found:
-            name = f"{below}/{entry.name}" if below else entry.name
-            if _ignored(_parts(name)):
+            # What is above has been looked at.
+            if _ignored((below, entry.name) if below else (entry.name,)):
                 continue
+            name = f"{below}/{entry.name}" if below else entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
             else:
@@ -181,7 +182,9 @@ def name_samples(members: Sequence[Member], *, strip_top: bool) -> tuple[Raw, ..
         parts = _parts(member.name)
         below = parts[1:] if parts[:1] == (top,) and len(parts) > 1 else parts
         if parts and not _ignored(parts) and (below is parts or not _ignored(below)):
-            raws.append(_sample(member, "/".join(below)))
+            name = "/".join(below)
+            # The same text, of which one is enough.
+            raws.append(_sample(member, member.name if name == member.name else name))
     return unique(raws)
 
 
@@ -200,7 +203,7 @@ def _sample(member: Member, name: str) -> Raw:
     if bad_name is not None:
         legible = readable(member.name)
         return Raw(id=legible, label=None, path=legible, refused=bad_name)
-    id_ = unicodedata.normalize("NFC", name)
+    id_ = name if name.isascii() else unicodedata.normalize("NFC", name)
     label = sys.intern(id_.rpartition("/")[0])
     return Raw(
         id=id_,
@@ -216,13 +219,15 @@ def name_refusal(name: str) -> str | None:
     """Say why a file is not read because of its name, or None."""
     if _outside(name):
         return "its name leads outside the archive"
-    return "its name is not UTF-8" if readable(name) != name else None
+    return None if name.isascii() or readable(name) == name else "its name is not UTF-8"
 
 
 def unique(raws: list[Raw]) -> tuple[Raw, ...]:
     """Return the samples sorted by id; of equal ids the last readable one stays, the others are refused as "id (2)"."""
+    taken = {raw.id for raw in raws}
+    if len(taken) == len(raws):
+        return tuple(sorted(raws, key=attrgetter("id")))
     ordered = sorted(raws, key=lambda raw: (raw.id, raw.refused is None))
-    taken = {raw.id for raw in ordered}
     result = []
     for id_, same in groupby(ordered, key=attrgetter("id")):
         *others, last = same
@@ -252,7 +257,9 @@ def passed_over(name: str) -> bool:
 
 
 def _outside(name: str) -> bool:
-    return name.startswith("/") or ".." in name.split("/") or re.match(r"[A-Za-z]:(/|$)", name) is not None
+    if name.startswith("/") or (name[1:2] == ":" and re.match(r"[A-Za-z]:(/|$)", name)):
+        return True
+    return ".." in name and ".." in name.split("/")
 
 
 def readable(name: str) -> str:
