@@ -71,5 +71,5 @@ def test_nothing_where_it_would_spare_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert Coarse.of(Scores.build(apart, apart, "manhattan")) is None
     assert of_rows(different, rows, depth=3, leave_out=None) is not None
     assert coarse(different).of_all(depth=3) is not None
-    monkeypatch.setattr(neighbours, "MOST_BYTES", 2**18)
+    monkeypatch.setattr(neighbours, "MOST_BYTES", 2**17)
     assert coarse(different).of_all(depth=3) is None

@@ -12,11 +12,11 @@ from likewise.evaluation.blocks import Indices, Scores, Singles
 
 Found = tuple[Indices, Indices]
 
-GROUP = 32
+GROUP = 64
 """Columns of which only the best is looked at first."""
 CROWDED = 4
 """Groups a neighbour asked for, above which a coarse search spares nothing."""
-TILE = 1024
+TILE = 2048
 """Rows and columns of a product that stays near the processor; a multiple of `GROUP`."""
 MOST_BYTES = 2**29
 """What the best of all groups of all rows may take."""
