@@ -1,4 +1,4 @@
-"""The command line: `likewise check | register | compare | augment | where`."""
+"""The command line: `likewise augment | check | compare | promote | register | rollback | where`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def promote(
     from likewise.delivery import promotion
 
     root = project_root()
-    name = load_params(root)["register"].model_dump()["name"]
+    name = _registered_name(root)
     promotion.promote(root, name=name, version=version, reason=reason)
     print(json.dumps({"name": name, "champion": version}) if as_json else f"{name} {version} is the champion now")
 
@@ -73,7 +73,7 @@ def rollback(
     from likewise.delivery import promotion
 
     root = project_root()
-    name = load_params(root)["register"].model_dump()["name"]
+    name = _registered_name(root)
     version = promotion.rollback(root, name=name, reason=reason)
     print(json.dumps({"name": name, "champion": version}) if as_json else f"{name} {version} is the champion again")
 
@@ -135,6 +135,10 @@ def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> Non
         "report": lambda: artifacts.REPORT.existing(root),
     }
     print(choose("place", what, known)())
+
+
+def _registered_name(root: Path) -> str:
+    return str(load_params(root)["register"].model_dump()["name"])
 
 
 def main() -> None:
