@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "learning": GROUND | {"data", "evaluation", "tuples"},
     "delivery": GROUND | {"learning", "data", "evaluation"},
     "stages": GROUND | {"delivery", "learning", "data", "evaluation", "tuples"},
-    "cli": GROUND | {"stages", "delivery", "learning", "data", "evaluation", "tuples"},
+    "commands": GROUND | {"stages", "delivery", "learning", "data", "evaluation", "tuples"},
+    "cli": GROUND | {"commands", "stages", "delivery", "learning", "data", "evaluation", "tuples"},
     "": {"delivery"},
     **{room: {"choices"} for room in GROUND},
 }

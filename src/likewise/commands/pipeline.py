@@ -1,0 +1,68 @@
+"""Commands around the pipeline: `likewise augment | check | register | where`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from likewise.choices import choose
+from likewise.commands.options import JsonFlag
+from likewise.config import load_params, project_root
+
+
+def check() -> None:
+    """Check the whole of params.yaml: exit 2 with one line for each mistake."""
+    load_params(project_root())
+
+
+def register(as_json: JsonFlag = False) -> None:
+    """Put the evaluated model into the registry (once), and print its figures and where to look at it."""
+    from likewise.config import in_experiment
+    from likewise.delivery import summary
+    from likewise.stages import register as stage
+
+    root = project_root()
+    if in_experiment():
+        print("register: skipped, an experiment registers nothing")
+        return
+    done = stage.register(stage.Params.model_validate(load_params(root)["register"].model_dump()), root)
+    print(json.dumps(summary.as_dict(done), indent=2) if as_json else summary.as_text(done, root))
+
+
+def augment(
+    show: Annotated[bool, typer.Option("--show", help="Write a contact sheet of what training sees.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write; reports/augment.png by default.")] = None,
+    classes: Annotated[int, typer.Option(min=1, max=100, help="So many classes, a sample each.")] = 6,
+    versions: Annotated[int, typer.Option(min=1, max=100, help="So many versions of each sample.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other samples and versions.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how samples are changed while training (train.augment); with --show, let a person look at it."""
+    from likewise.stages import sheet
+    from likewise.stages.train_params import Params
+
+    root = project_root()
+    params = Params.model_validate(load_params(root)["train"].model_dump())
+    if not show:
+        print(json.dumps(params.augment.model_dump()) if as_json else sheet.described(params.augment))
+        return
+    path = out or root / "reports" / "augment.png"
+    sheet.write(params, root, path, classes=classes, versions=versions, seed=seed)
+    print(json.dumps({"path": str(path)}) if as_json else path)
+
+
+def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> None:
+    """Print where something lies: the tracking store's address, or the report's path."""
+    from likewise import artifacts
+    from likewise.delivery.tracking import tracking_uri
+
+    root = project_root()
+    known: dict[str, Callable[[], Any]] = {
+        "tracking": lambda: tracking_uri(root),
+        "report": lambda: artifacts.REPORT.existing(root),
+    }
+    print(choose("place", what, known)())
