@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from likewise import artifacts, distances
+from likewise import distances, files
 from likewise.data import kinds
 from likewise.data.batches import Media
 from likewise.data.raw import Unreadable
@@ -84,12 +84,12 @@ class Model:
         Raises:
             ModelError: when a file is missing or not what the description says.
         """
-        description, weights, calibration = (folder / Path(name).name for name in artifacts.DELIVERED)
+        description, weights, calibration = (folder / Path(name).name for name in files.DELIVERED)
         encoder, distance = load_encoder(description, weights)
-        judged = _read(calibration, artifacts.CALIBRATION.keys)
+        judged = _read(calibration, files.CALIBRATION.keys)
         return cls(
             encoder,
-            preprocessing=kinds.build(**_read(description, artifacts.MODEL.keys)["preprocessing"]),
+            preprocessing=kinds.build(**_read(description, files.MODEL.keys)["preprocessing"]),
             distance=distance,
             threshold=Threshold.from_dict(judged["threshold"]),
             calibration=Calibration.from_dict(judged["probability"]),
@@ -142,10 +142,10 @@ def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, st
     Raises:
         ModelError: when a file is missing, of another format, or the weights are not those described.
     """
-    about = _read(description, artifacts.MODEL.keys)
+    about = _read(description, files.MODEL.keys)
     if about["format"] != FORMAT:
         raise ModelError(f"{description}: format {about['format']!r}; this version reads format {FORMAT}")
-    if artifacts.file_sha256(_present(weights)) != about["weights_sha256"]:
+    if files.file_sha256(_present(weights)) != about["weights_sha256"]:
         raise ModelError(f"{weights}: not the weights that {description.name} names (SHA-256 differs)")
     encoder = encoders.from_description(about["encoder"])
     encoder.load_state_dict(load_file(weights))
@@ -158,7 +158,7 @@ def load_trained(root: Path) -> tuple[encoders.Encoder, str]:
     Raises:
         ModelError: when it is missing or broken.
     """
-    return load_encoder(root / artifacts.MODEL.path, root / artifacts.WEIGHTS.path)
+    return load_encoder(root / files.MODEL.path, root / files.WEIGHTS.path)
 
 
 def _read(path: Path, keys: Iterable[str]) -> dict[str, Any]:
@@ -174,7 +174,5 @@ def _read(path: Path, keys: Iterable[str]) -> dict[str, Any]:
 
 def _present(path: Path) -> Path:
     if not path.is_file():
-        raise ModelError(
-            f"{path}: missing; a model's folder holds {', '.join(Path(f).name for f in artifacts.DELIVERED)}"
-        )
+        raise ModelError(f"{path}: missing; a model's folder holds {', '.join(Path(f).name for f in files.DELIVERED)}")
     return path

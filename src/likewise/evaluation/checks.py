@@ -5,7 +5,6 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -59,6 +58,9 @@ def as_embeddings(embeddings: Array) -> Tensor:
 
 def as_codes(labels: Labels, *, samples: int) -> NDArray[np.int64]:
     """Return (samples,) class labels as whole numbers from 0, in the order of the sorted classes."""
+    # Here and not above: a model that compares has no labels, and starts half a second sooner.
+    import pandas as pd
+
     names = _as_numpy(labels)
     if names.shape != (samples,):
         raise ValueError(f"{samples} embeddings came with labels of shape {names.shape}; give one for each")
