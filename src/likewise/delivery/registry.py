@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model as MlflowModel
     from mlflow.models import ModelSignature
 
 __all__ = ["Registered", "RegistryError", "flatten", "identity", "register"]
@@ -135,7 +136,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     """Return the run of this model, complete: found by its key, or rebuilt."""
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
 
     key = artifacts.TRAIN.read(root)["train_key"]
     experiment = tracking.experiment_id(client, root)
@@ -146,11 +147,12 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     seen = tracking.records(artifacts.HISTORY.read(root), artifacts.LAYERS.read(root))
     tracking.log_history(client, run_id, seen, logged=tracking.logged_epochs(client, run_id))
     given = tracking.flat(read_yaml(root / PARAMS_FILE))
-    params = [Param(k, str(v)) for k, v in given.items() if k not in run.data.params]
-    # Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.
-    now = tracking.milliseconds()
-    fresh = [Metric(k, v, now, 0) for k, v in metrics.items() if run.data.metrics.get(k) != v]
-    client.log_batch(run_id, metrics=fresh, params=params)
+    params = {name: value for name, value in given.items() if name not in run.data.params}
+    if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
+        # All at one time. Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.
+        now = tracking.milliseconds()
+        tracking.log_metrics(client, run_id, [Metric(k, v, now, 0) for k, v in metrics.items()])
+    tracking.log_params(client, run_id, params)
     for path in REPORTS:
         client.log_artifact(run_id, str(root / path), "reports")
     for path in ("dvc.lock", PARAMS_FILE):
@@ -167,35 +169,70 @@ def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
 
 
 def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> ModelVersion:
-    import mlflow
-
-    with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run.info.run_id):
-        folder = Path(temporary) / "model"
-        folder.mkdir()
-        for path in artifacts.DELIVERED:
-            shutil.copy2(root / path, folder)
-        package = Path(__file__).parents[1]
-        with warnings.catch_warnings():
-            # The signature names the output alone, and an example of the input would say that there is one form of it.
-            warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(Path(__file__).with_name("pyfunc.py")),
-                artifacts={"model": str(folder)},
-                code_paths=[str(package)],
-                signature=_signature(root),
-                pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
-            )
+    model = _logged(client, root, run, metrics)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=card.MODEL)
     return client.create_model_version(
         name,
-        logged.model_uri,
+        f"models:/{model}",
         run_id=run.info.run_id,
+        model_id=model,
         tags=_tags(root, metrics),
         description=card.render(root),
         await_creation_for=60,
     )
+
+
+def _logged(client: MlflowClient, root: Path, run: Run, metrics: Mapping[str, float]) -> str:
+    """Hand the model over to MLflow as an output of its run, with its figures, and return the id it got.
+
+    `log_model` would do the same, and ask for the history of every metric of the run, one by one.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+    from mlflow.models import Model
+
+    run_id = run.info.run_id
+    made = client.create_logged_model(
+        run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="pyfunc"
+    )
+    model = made.model_id
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "saved"
+        about = Model(artifact_path=made.artifact_location, run_id=run_id, model_uuid=model, model_id=model)
+        _save(root, folder, about)
+        client.log_model_artifacts(model, str(folder))
+    client.finalize_logged_model(model, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(model, step=0)])
+    when = _measured_at(client, run_id, metrics)
+    tracking.log_metrics(client, run_id, [Metric(k, v, when, 0, model_id=model) for k, v in metrics.items()])
+    return model
+
+
+def _save(root: Path, folder: Path, about: MlflowModel) -> None:
+    import mlflow
+
+    delivered = folder.with_name("model")
+    delivered.mkdir()
+    for path in artifacts.DELIVERED:
+        shutil.copy2(root / path, delivered)
+    with warnings.catch_warnings():
+        # The signature names the output alone, and an example of the input would say that there is one form of it.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=about,
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"model": str(delivered)},
+            code_paths=[str(Path(__file__).parents[1])],
+            signature=_signature(root),
+            pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
+        )
+
+
+def _measured_at(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> int:
+    """Return when the run's figures were logged: all of them at once, so one tells it for all."""
+    name = next(iter(metrics))
+    return max(metric.timestamp for metric in client.get_metric_history(run_id, name))
 
 
 def _signature(root: Path) -> ModelSignature:

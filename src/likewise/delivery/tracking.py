@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,7 @@ from likewise.config import main_checkout
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 EXPERIMENT = "likewise"
 KEY_TAG = "likewise.train_key"
@@ -115,8 +115,22 @@ def log_history(
         for name, value in epoch.items()
         if name != "epoch"
     ]
+    log_metrics(client, run_id, metrics)
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Log figures, as many in a call as MLflow takes."""
     for start in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, object]) -> None:
+    """Log params, as many in a call as MLflow takes."""
+    from mlflow.entities import Param
+
+    given = [Param(name, str(value)) for name, value in params.items()]
+    for start in range(0, len(given), 100):
+        client.log_batch(run_id, params=given[start : start + 100])
 
 
 def records(history: pd.DataFrame, layers: pd.DataFrame) -> list[dict[str, float]]:
@@ -184,14 +198,14 @@ class Tracker:
             self._guarded(lambda: client.set_terminated(self._run_id, status))
 
     def _start(self, root: Path, key: str, params: Mapping[str, object]) -> None:
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import RunTag
 
         client = connect(tracking_uri(root))
         experiment = experiment_id(client, root)
         run = find_run(client, experiment, key)
         if run is None or run.info.status == "FINISHED":
             run = client.create_run(experiment, tags={KEY_TAG: key, **_experiment()})
-            client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+            log_params(client, run.info.run_id, params)
         else:
             client.update_run(run.info.run_id, status="RUNNING")
             self._logged = logged_epochs(client, run.info.run_id)
