@@ -330,4 +330,21 @@ EMBEDDINGS = Table(
     vector=True,
 )
 INDEX = File("data/export/index.faiss")
+ABOUT_INDEX = Json(
+    "data/export/index.json",
+    (
+        "format",
+        "kind",
+        "distance",
+        "count",
+        "settings",
+        "recall",
+        "weights_sha256",
+        "embeddings_sha256",
+        "index_sha256",
+    ),
+)
+"""What the index belongs to, how it was built, and what it finds of the exact answer."""
+SEARCHED = (EMBEDDINGS.path, INDEX.path, ABOUT_INDEX.path)
+"""What a search needs; in the folder of a delivered model the files lie side by side."""
 PORTABLE = File("data/export/encoder.onnx")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from likewise import artifacts
 from likewise.delivery import portable
 from likewise.delivery.index import search
 from likewise.delivery.model import load_trained
+from likewise.delivery.searchable import Searchable
 from likewise.stages import export
+from likewise.stages.export import write_index
 from tests.small import Fresh, params
 
-OUTPUTS = (artifacts.EMBEDDINGS.path, artifacts.INDEX.path, artifacts.PORTABLE.path)
+OUTPUTS = (*artifacts.SEARCHED, artifacts.PORTABLE.path)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,20 @@ def media(evaluated: Path) -> np.ndarray[Any, Any]:
 @pytest.fixture(scope="module")
 def vectors(evaluated: Path) -> np.ndarray[Any, Any]:
     return np.stack(list(artifacts.EMBEDDINGS.read(evaluated)["vector"]))
+
+
+def shown(evaluated: Path, tmp_path: Path) -> Path:
+    """Return a folder with what an index refers to."""
+    for path in (artifacts.MODEL.path, artifacts.EMBEDDINGS.path):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(evaluated / path, tmp_path / path)
+    shutil.copy2(evaluated / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def index_params(root: Path, **changes: Any) -> export.IndexParams:
+    found: export.Params = params(root, "export")
+    return export.IndexParams.model_validate(found.index.model_dump() | changes)
 
 
 def test_every_sample_has_the_embedding_of_the_encoder(
@@ -48,6 +65,52 @@ def test_every_sample_is_its_own_nearest_in_the_index(evaluated: Path, vectors: 
     found, rows = search(index, vectors, 3, "euclidean")
     assert rows[:, 0].tolist() == list(range(len(vectors)))
     np.testing.assert_allclose(found[:, 0], 0, atol=1e-3)
+
+
+def test_the_index_says_what_it_belongs_to_and_finds(evaluated: Path) -> None:
+    told = artifacts.ABOUT_INDEX.read(evaluated)
+    assert (told["kind"], told["distance"], told["settings"]) == ("flat", "euclidean", {})
+    assert told["count"] == len(artifacts.EMBEDDINGS.read(evaluated))
+    assert told["recall"] == {"neighbours": 10, "first": 1.0, "ten": 1.0, "queries": 0}
+    for key, path in (
+        ("weights_sha256", artifacts.WEIGHTS.path),
+        ("embeddings_sha256", artifacts.EMBEDDINGS.path),
+        ("index_sha256", artifacts.INDEX.path),
+    ):
+        assert told[key] == artifacts.file_sha256(evaluated / path)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_an_approximate_index_tells_its_recall_and_has_the_same_bytes_again(
+    kind: str, evaluated: Path, tmp_path: Path, vectors: np.ndarray[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shown(evaluated, tmp_path)
+    asked = index_params(root, kind=kind, recall=0.5)
+    told = [write_index(asked, vectors, "euclidean", root) for _ in range(2)]
+    about = artifacts.ABOUT_INDEX.read(root)
+    assert told == [f"{kind} index (recall@10 {about['recall']['ten']:.2%} of the exact search)"] * 2
+    assert about["kind"] == kind
+    assert about["recall"]["queries"] == len(vectors) // 2
+    assert about["index_sha256"] == artifacts.file_sha256(root / artifacts.INDEX.path)
+    assert Searchable.from_folder(root / "data/export", weights_sha256=about["weights_sha256"]).search(vectors, 1)
+    assert not capsys.readouterr().out
+    before = (root / artifacts.INDEX.path).read_bytes()
+    write_index(asked, vectors, "euclidean", root)
+    assert (root / artifacts.INDEX.path).read_bytes() == before
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("auto", "flat"), ("ivf", "ivf")])
+def test_an_index_that_misses_too_much_is_told_of_and_auto_searches_exactly(
+    kind: str, taken: str, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shown(evaluated, tmp_path)
+    noise = np.random.default_rng(0).normal(size=(2000, 32)).astype(np.float32)
+    write_index(index_params(root, kind=kind, ivf_from=1000, recall=1.0), noise, "euclidean", root)
+    said, about = capsys.readouterr().out, artifacts.ABOUT_INDEX.read(root)
+    assert "ivf index: recall@10 " in said
+    assert "short of export.index.recall 100.00%" in said
+    assert ("searched exactly" in said) == (taken == "flat")
+    assert about["kind"] == taken
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 64])
