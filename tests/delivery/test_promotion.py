@@ -13,7 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from safetensors.torch import load_file, save_file
 
 from likewise import artifacts
-from likewise.delivery import promotion, tracking
+from likewise.delivery import card, promotion, tracking
 from likewise.delivery.loading import download
 from likewise.delivery.model import Model
 from likewise.delivery.promotion import promote, rollback
@@ -139,6 +139,20 @@ def test_nothing_is_decided_twice_but_against_another_champion_it_is(fresh: Fres
     third = again(root)
     assert (third.version, third.decision[:5]) == (3, "kept:")
     assert kept.version == 2
+
+
+def test_a_page_has_room_for_the_newest_decisions() -> None:
+    page = "# Card\n\n" + "x" * 3900 + "\n"
+    for number in range(40):
+        page = promotion.noted(page, f"Decision {number}: {'because ' * 20}")
+        assert len(page) <= card.PAGE
+    assert page.startswith("# Card\n\nxxx")
+    assert page.count(promotion.HEADING) == page.count(promotion.OLDER) == 1
+    told = [int(line.split()[2].rstrip(":")) for line in page.splitlines() if line.startswith("- Decision")]
+    assert told == list(range(40 - len(told), 40))
+    assert len(told) >= 4
+    short = promotion.noted(promotion.noted("# Card\n", "one\nline"), "two")
+    assert short == "# Card\n\n## Decisions\n\n- one\\nline\n- two\n"
 
 
 def test_a_person_may_overrule_and_go_back(fresh: Fresh) -> None:

@@ -121,7 +121,36 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
     told = flatten(artifacts.METRICS.read(root))
     assert done.metrics == told
     assert tags["likewise.gate"] == "promoted"
-    assert {name: float(tags[name]) for name in told} == pytest.approx(told, rel=1e-5)
+    headlines = {name: told[name] for name in provenance.HEADLINES}
+    assert {name: float(tags[name]) for name in headlines} == pytest.approx(headlines, rel=1e-5)
+    assert {name: tags[f"likewise.{name}"] for name in ("source", "kind", "encoder", "loss")} == {
+        "source": "digits",
+        "kind": "image",
+        "encoder": "mlp",
+        "loss": "triplet",
+    }
+    assert tags["likewise.raw_hash"] == "none"
+    assert len(tags) <= 24
+
+
+def test_versions_are_found_by_their_tags_and_models_by_their_figures(registered: Made) -> None:
+    root, done = registered
+    client = client_of(root)
+    (found,) = client.search_model_versions("name = 'likewise' AND tags.`likewise.loss` = 'triplet'")
+    (model,) = client.search_logged_models(
+        [client.get_run(done.run_id).info.experiment_id], filter_string="metrics.`verification.eer` <= 1"
+    )
+    assert {metric.key: metric.value for metric in model.metrics or []}.items() >= done.metrics.items()
+    assert found.source == f"models:/{model.model_id}"
+
+
+def test_the_version_keeps_what_it_can_be_made_again_from(registered: Made, delivered: Path) -> None:
+    root, _ = registered
+    kept = delivered / "artifacts/pipeline"
+    assert sorted(path.name for path in kept.iterdir()) == ["card.md", "dvc.yaml", "metrics.json", "params.yaml"]
+    for path in (artifacts.METRICS.path, "dvc.yaml", "params.yaml"):
+        assert (kept / Path(path).name).read_bytes() == (root / path).read_bytes()
+    assert (kept / "card.md").read_text(encoding="utf-8") == card.render(root, room=None)
 
 
 def test_the_run_is_rebuilt_whole(registered: Made) -> None:
@@ -275,10 +304,13 @@ class TestCommit:
         self.git(root, "add", "dvc.yaml", "params.yaml")
         self.git(root, "commit", "-qm", "Before")
         parent = self.git(root, "rev-parse", "HEAD")
-        (root / "dvc.lock").write_text("schema: '2.0'\n", encoding="utf-8")
+        raw = "{path: data/raw, hash: md5, md5: abc.dir}"
+        lock = f"schema: '2.0'\nstages: {{ingest: {{deps: [{{path: src/a.py, md5: b}}, {raw}]}}}}\n"
+        (root / "dvc.lock").write_text(lock, encoding="utf-8")
         done = register(root, name="likewise", rule=RULE)
         tags = version_of((root, done)).tags
         assert tags["likewise.git_parent"] == parent
+        assert tags["likewise.raw_hash"] == "abc.dir"
         assert "likewise.git_commit" not in tags
         self.git(root, "add", "dvc.lock")
         assert provenance.commit_with_lock(root) is None

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from likewise import artifacts
+from likewise.config import legible
+from likewise.delivery import card
 from likewise.delivery.gate import Decision, Judged, Rule, judge
 from likewise.delivery.loading import download
 from likewise.delivery.model import Model, ModelError
@@ -22,6 +24,10 @@ GATE_TAG = "likewise.gate"
 """Of a version: what was decided last, `promoted` or `kept`; tags below it say against whom, why, by which figures."""
 TRIALS_FOLDER = "gate"
 HEADING = "## Decisions"
+OLDER = "- (older decisions are in the tags of the versions)"
+REASON = 600
+"""So many characters of a decision stand on the page; its tag holds up to `TAG`, as MLflow does on PostgreSQL."""
+TAG = 5000
 
 
 def decide(
@@ -134,7 +140,7 @@ def _write(client: MlflowClient, name: str, version: int, champion: int | None, 
     told = "promoted" if decision.promote else "kept"
     tags = {"": told, ".against": str(champion or "none"), ".reason": decision.reason, **_numbers(decision.figures)}
     for key, value in tags.items():
-        client.set_model_version_tag(name, str(version), f"{GATE_TAG}{key}", value)
+        client.set_model_version_tag(name, str(version), f"{GATE_TAG}{key}", value[:TAG])
     against = f"version {champion}" if champion else "no champion"
     place = "became champion" if decision.promote else "did not become champion"
     _note(client, name, version, f"Against {against}: it {place}; {decision.reason}.")
@@ -150,5 +156,24 @@ def _numbers(figures: Mapping[str, float]) -> dict[str, str]:
 def _note(client: MlflowClient, name: str, version: int, text: str) -> None:
     """Add a line to the version's page, under a heading of its own."""
     page = client.get_model_version(name, str(version)).description or ""
-    heading = "" if HEADING in page else f"\n\n{HEADING}\n"
-    client.update_model_version(name, str(version), description=f"{page.rstrip()}{heading}\n- {text}\n")
+    client.update_model_version(name, str(version), description=noted(page, text))
+
+
+def noted(page: str, text: str) -> str:
+    """Return a page with one more decision; where there is no room the oldest decisions go, and the page says so.
+
+    The tags of each version keep what was decided on it last.
+
+    Args:
+        page: the Markdown of a version's page.
+        text: what was decided, in a line.
+    """
+    before, _, told = page.partition(f"\n{HEADING}\n")
+    lines = [line for line in told.splitlines() if line.startswith("- ") and line != OLDER]
+    full = [*lines, f"- {legible(text)[:REASON]}"]
+    for first in range(len(full)):
+        kept = [*([OLDER] if first or OLDER in told else []), *full[first:]]
+        found = "\n".join([before.rstrip(), "", HEADING, "", *kept, ""])
+        if len(found) <= card.PAGE:
+            break
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from likewise import artifacts
 from likewise.config import PARAMS_FILE, read_yaml
 from likewise.delivery import card, promotion, provenance, tracking
 from likewise.delivery.gate import Rule
+from likewise.delivery.provenance import COMMIT_TAG, IDENTITY_TAG, identity
 from likewise.delivery.store import CHALLENGER, RegistryError, in_turn
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Registered", "RegistryError", "flatten", "identity", "register"]
 
-IDENTITY_TAG = "likewise.identity"
 PINNED = (
     "numpy",
     "pandas",
@@ -113,11 +112,6 @@ def register(root: Path, *, name: str, rule: Rule, guard: str | None = None) -> 
         return Registered(name, int(found.version), aliases, created, run.info.run_id, metrics, told)
 
 
-def identity(root: Path) -> str:
-    """Return the hash of what is evaluated and delivered: the same hash, the same version."""
-    return artifacts.sha256(*(root / path for path in (*artifacts.DELIVERED, artifacts.METRICS.path)))
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers of nested objects under flat names, `a.b.c`; what is not a number is left out.
 
@@ -169,21 +163,25 @@ def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
 
 
 def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> ModelVersion:
-    model = _logged(client, root, run, metrics)
+    model = _logged(client, root, name, run, metrics)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=card.MODEL)
-    return client.create_model_version(
+    made = client.create_model_version(
         name,
         f"models:/{model}",
         run_id=run.info.run_id,
         model_id=model,
-        tags=_tags(root, metrics),
+        tags=provenance.tags(root, metrics),
         description=card.render(root),
         await_creation_for=60,
     )
+    # A server does so itself: the model's page then links to the version.
+    versions = json.dumps([{"name": name, "version": int(made.version)}])
+    client.set_logged_model_tags(model, {"mlflow.modelVersions": versions})
+    return made
 
 
-def _logged(client: MlflowClient, root: Path, run: Run, metrics: Mapping[str, float]) -> str:
+def _logged(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> str:
     """Hand the model over to MLflow as an output of its run, with its figures, and return the id it got.
 
     `log_model` would do the same, and ask for the history of every metric of the run, one by one.
@@ -193,7 +191,12 @@ def _logged(client: MlflowClient, root: Path, run: Run, metrics: Mapping[str, fl
 
     run_id = run.info.run_id
     made = client.create_logged_model(
-        run.info.experiment_id, name="model", source_run_id=run_id, params=run.data.params, model_type="pyfunc"
+        # Of the names that a registered model may have, MLflow takes those without dots here.
+        run.info.experiment_id,
+        name=name.replace(".", "-"),
+        source_run_id=run_id,
+        params=run.data.params,
+        model_type="pyfunc",
     )
     model = made.model_id
     with tempfile.TemporaryDirectory() as temporary:
@@ -222,7 +225,7 @@ def _save(root: Path, folder: Path, about: MlflowModel) -> None:
             path=str(folder),
             mlflow_model=about,
             python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"model": str(delivered)},
+            artifacts={"model": str(delivered), "pipeline": str(provenance.keep(root, folder.with_name("pipeline")))},
             code_paths=[str(Path(__file__).parents[1])],
             signature=_signature(root),
             pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
@@ -245,20 +248,7 @@ def _signature(root: Path) -> ModelSignature:
     return ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]))
 
 
-def _tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
-    params = json.dumps(read_yaml(root / PARAMS_FILE), sort_keys=True).encode()
-    return {
-        IDENTITY_TAG: identity(root),
-        tracking.KEY_TAG: artifacts.TRAIN.read(root)["train_key"],
-        tracking.WEIGHTS_TAG: artifacts.MODEL.read(root)["weights_sha256"],
-        "likewise.data_hash": artifacts.sha256(root / artifacts.SAMPLES.path),
-        "likewise.params_hash": hashlib.sha256(params).hexdigest(),
-        "likewise.git_parent": provenance.head(root) or "none",
-        **{name: f"{value:.6g}" for name, value in metrics.items()},
-    }
-
-
 def _tag_commit(client: MlflowClient, root: Path, found: ModelVersion) -> None:
     commit = provenance.commit_with_lock(root)
-    if commit is not None and "likewise.git_commit" not in found.tags:
-        client.set_model_version_tag(found.name, found.version, "likewise.git_commit", commit)
+    if commit is not None and COMMIT_TAG not in found.tags:
+        client.set_model_version_tag(found.name, found.version, COMMIT_TAG, commit)
