@@ -134,3 +134,8 @@ CALIBRATION = Json("reports/evaluate/calibration.json", ("distance", "threshold"
 """The chosen threshold and calibration, which a delivered model reads; and all others beside them."""
 DELIVERED = (MODEL.path, WEIGHTS.path, CALIBRATION.path)
 """What a delivered model consists of; in its folder the files lie side by side."""
+EXPORTED = "data/export"
+"""Where `export` writes; with the model beside its embeddings it is all that a search needs."""
+EXPORTED_MODEL = f"{EXPORTED}/model"
+ABOUT_INDEX = "index.json"
+"""The file that tells of the index in its folder."""

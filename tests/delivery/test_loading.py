@@ -8,11 +8,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import torch
 
 import likewise
 from likewise import artifacts
+from likewise.delivery.gallery import Gallery
 from likewise.delivery.loading import load
-from likewise.delivery.model import ModelError
+from likewise.delivery.model import Model, ModelError
 from likewise.delivery.registry import Registered
 from tests.data.pictures import noise
 
@@ -100,7 +102,23 @@ def test_a_folder_without_a_model_says_what_belongs_there(tmp_path: Path) -> Non
         load(tmp_path)
 
 
-def test_the_package_hands_out_one_name() -> None:
+@pytest.mark.parametrize("place", ["", "model", "data/export/model", "artifacts/model"])
+def test_a_folder_may_hold_the_model_further_down(folder: Path, tmp_path: Path, place: str) -> None:
+    top = tmp_path / "top"
+    (top / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, top / place)
+    np.testing.assert_array_equal(load(top).embed([PICTURE]), load(folder).embed([PICTURE]))
+
+
+def test_a_device_that_is_not_there_is_said(folder: Path) -> None:
+    assert load(folder, device="auto").embed([PICTURE]).shape == (1, 8)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="PyTorch sees no GPU here"):
+            load(folder, device="cuda")
+
+
+def test_the_package_hands_out_three_names() -> None:
     assert likewise.load is load
+    assert (likewise.Model, likewise.Gallery) == (Model, Gallery)
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         _ = likewise.lod

@@ -15,10 +15,12 @@ from PIL import Image
 from likewise import artifacts, distances
 from likewise.data import kinds
 from likewise.data.raw import Unreadable
+from likewise.delivery.judgement import Judgement
 from likewise.delivery.model import Model, ModelError, load_encoder
 from likewise.evaluation.calibration import Calibration
 from likewise.evaluation.thresholds import Threshold
 from likewise.learning import encoders
+from likewise.learning.embedding import embed
 from tests.data import recordings
 from tests.data.pictures import encoded, noise
 
@@ -207,8 +209,7 @@ def test_a_model_of_another_distance_cannot_be_put_together(folder: Path, model:
             encoder,
             preprocessing=model.preprocessing,
             distance="euclidean",
-            threshold=threshold,
-            calibration=model.calibration,
+            judgement=Judgement(threshold, model.calibration),
         )
 
 
@@ -219,8 +220,7 @@ def test_a_sound_of_several_windows_has_the_mean_of_their_embeddings(model: Mode
         encoder,
         preprocessing=preprocessing,
         distance="euclidean",
-        threshold=model.threshold,
-        calibration=model.calibration,
+        judgement=model.judgement,
     )
     rising = recordings.tone(300.0, seconds=0.5) * np.linspace(0.1, 1, 4000, dtype=np.float32)
     long, short = (recordings.encoded(samples) for samples in (rising, rising[:2000]))
@@ -248,3 +248,138 @@ def test_a_picture_in_colour_is_turned_as_its_exif_says(model: Model) -> None:
     image.save(upright, "PNG")
     image.rotate(180).save(turned, "PNG", exif=exif)
     np.testing.assert_array_equal(*model.embed([upright.getvalue(), turned.getvalue()]).reshape(2, 1, -1))
+
+
+def test_the_rate_asked_for_decides_when_two_are_the_same(model: Model, pictures: np.ndarray[Any, Any]) -> None:
+    assert list(model.judgement.by_rate) == [0.1]
+    strict = model.judgement.by_rate[0.1].value
+    found = model.compare_many([(pictures[0], other) for other in pictures[:90]], far=0.1)
+    assert {answer.threshold for answer in found} == {strict}
+    assert [answer.same for answer in found] == [answer.score >= strict for answer in found]
+    with pytest.raises(ValueError, match=r"^far: no threshold is stored for a rate of 0\.01; stored: 0\.1$"):
+        model.compare(pictures[0], pictures[1], far=0.01)
+
+
+def test_many_pairs_are_compared_as_one_by_one(model: Model, pictures: np.ndarray[Any, Any]) -> None:
+    pairs = [(pictures[row], pictures[-row]) for row in range(1, 6)]
+    for found, (left, right) in zip(model.compare_many(pairs), pairs, strict=True):
+        assert found.distance == pytest.approx(model.compare(left, right).distance, abs=1e-6)
+    assert model.compare_many([]) == []
+
+
+@pytest.mark.parametrize("batch", [1, 3, 512])
+def test_many_items_are_embedded_a_batch_at_a_time(
+    model: Model, pictures: np.ndarray[Any, Any], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(encoder: Any, media: Any, samples: Any, *, batch_size: int) -> torch.Tensor:
+        sizes.append(len(samples))
+        return embed(encoder, media, samples, batch_size=batch_size)
+
+    wanted = model.embed(pictures[:8])
+    monkeypatch.setattr("likewise.delivery.model.BATCH", batch)
+    monkeypatch.setattr("likewise.delivery.model.embed", counted)
+    np.testing.assert_allclose(model.embed(iter(pictures[:8])), wanted, atol=1e-6)
+    assert sizes == {1: [1] * 8, 3: [3, 3, 2], 512: [8]}[batch]
+
+
+def test_a_path_or_bytes_alone_is_one_sample(model: Model, pictures: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = tmp_path / "one.png"
+    path.write_bytes(png(pictures[0]))
+    for alone in (path, str(path), png(pictures[0])):
+        np.testing.assert_array_equal(model.embed(alone), model.embed([alone]))
+
+
+def people(pictures: np.ndarray[Any, Any]) -> dict[str, list[np.ndarray[Any, Any]]]:
+    """Three samples of each of the six classes of train, the first of each eight rows."""
+    return {f"k{c}": [pictures[8 * c + n] for n in range(3)] for c in range(6)}
+
+
+def test_who_somebody_is_and_nobody(model: Model, pictures: np.ndarray[Any, Any]) -> None:
+    gallery = model.enrol(people(pictures))
+    assert model.gallery is gallery
+    assert (len(gallery), gallery.people) == (18, ("k0", "k1", "k2", "k3", "k4", "k5"))
+    threshold = model.judgement.known_from()
+    embeddings = torch.from_numpy(gallery.embeddings)
+    found = model.identify_many(pictures[:48])
+    for picture, answer in zip(pictures[:48], found, strict=True):
+        own = torch.from_numpy(model.embed([picture])).expand(18, -1)
+        far = distances.build("euclidean").paired(own, embeddings).numpy()
+        row = int(far.argmin())
+        assert answer.nearest == gallery.names[row]
+        assert answer.id == gallery.ids[row]
+        assert answer.distance == pytest.approx(float(far[row]), abs=1e-6)
+        assert answer.score == -answer.distance
+        assert answer.threshold == threshold
+        assert answer.name == (answer.nearest if answer.score >= threshold else None)
+        assert answer.probability == pytest.approx(float(model.calibration.probability(answer.score)))
+    assert {answer.name for answer in found} > {None, "k0"}
+    assert model.identify(pictures[0], gallery) == model.identify_many([pictures[0]])[0]
+    itself = model.identify(pictures[0])
+    assert itself.name == "k0"
+    assert itself.distance == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match=r"no threshold is stored for a rate of 0\.5; stored: 0\.1$"):
+        model.identify(pictures[0], far=0.5)
+
+
+def test_the_threshold_of_identification_is_that_of_the_open_set(folder: Path, pictures: np.ndarray[Any, Any]) -> None:
+    judged = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    assert judged["open_set"]["fars"] == [0.1]
+    assert judged["open_set"]["thresholds"] == [Model.from_folder(folder).judgement.known_from()]
+    change("calibration.json", lambda content: content.update(open_set=None))(folder)
+    without = Model.from_folder(folder)
+    without.enrol({"k0": pictures[0]})
+    assert without.identify(pictures[1]).threshold == without.threshold.value
+
+
+def test_samples_are_enrolled_by_name_or_as_pairs(model: Model, pictures: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = tmp_path / "ann.png"
+    path.write_bytes(png(pictures[0]))
+    by_name = model.enrol({"ann": [path, pictures[1]], "bob": png(pictures[20]), "eve": pictures[30]})
+    assert by_name.ids == (str(path), "ann 2", "bob 3", "eve 4")
+    pairs = model.enrol([("ann", path), ("ann", pictures[1]), ("bob", png(pictures[20])), ("eve", pictures[30])])
+    assert (pairs.names, pairs.ids) == (by_name.names, by_name.ids)
+    np.testing.assert_array_equal(pairs.embeddings, by_name.embeddings)
+    assert by_name.weights == artifacts.file_sha256(tmp_path / "model" / "encoder.safetensors")
+
+
+def test_nobody_enrolled_and_other_models_galleries_are_told_in_a_line(
+    model: Model, pictures: np.ndarray[Any, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"^nobody is enrolled: give a gallery, or enrol named samples first$"):
+        model.identify(pictures[0])
+    with pytest.raises(ValueError, match=r"^nothing to search in: the registry holds no embeddings; enrol samples"):
+        model.search(pictures[0])
+    with pytest.raises(ValueError, match=r"^there is nobody to enrol$"):
+        model.enrol({})
+    with pytest.raises(ValueError, match=r"^a name is empty"):
+        model.enrol({" ": pictures[0]})
+    with pytest.raises(Unreadable, match=r"^image 2: not an image"):
+        model.enrol({"ann": [pictures[0], b"text"]})
+    gallery = model.enrol({"ann": pictures[0]})
+    other = Model(
+        model.encoder,
+        preprocessing=model.preprocessing,
+        distance="euclidean",
+        judgement=model.judgement,
+        weights="other",
+    )
+    for use in (other.identify, lambda item, among: other.search(item, 1, among)):
+        with pytest.raises(ValueError, match="another model made this gallery"):
+            use(pictures[0], gallery)
+    with pytest.raises(ValueError, match="nobody is enrolled"):
+        model.identify(pictures[0], gallery.without("ann"))
+
+
+def test_what_is_most_alike_in_a_gallery(model: Model, pictures: np.ndarray[Any, Any]) -> None:
+    gallery = model.enrol(people(pictures))
+    hits = model.search(pictures[0], 4)
+    assert (hits[0].id, hits[0].name) == ("k0 1", "k0")
+    assert hits[0].distance == pytest.approx(0, abs=1e-6)
+    assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
+    again = model.search_many([pictures[0], pictures[9]], 4, gallery)[0]
+    assert [(hit.id, hit.name) for hit in again] == [(hit.id, hit.name) for hit in hits]
+    assert len(model.search(pictures[0], 100)) == 18
+    with pytest.raises(ValueError, match="asked for 0 samples"):
+        model.search(pictures[0], 0)

@@ -211,8 +211,7 @@ def of_other_size(root: Path, size: int) -> Model:
         encoder,
         preprocessing=preprocessing,
         distance=model.distance.name,
-        threshold=model.threshold,
-        calibration=model.calibration,
+        judgement=model.judgement,
     )
 
 

@@ -5,23 +5,63 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from likewise import files
 from likewise.config import ConfigError, project_root
 from likewise.delivery import tracking
+from likewise.delivery.exported import Exported
 from likewise.delivery.model import Model, ModelError
 
 MODEL_FOLDER = Path("artifacts", "model")
 """Where the model's files lie inside a version's artifacts."""
 
 
-def load(source: str | Path = "models:/likewise@champion") -> Model:
+PLACES = (Path(), Path("model"), Path(files.EXPORTED_MODEL), MODEL_FOLDER)
+"""Where a folder may hold a model: in itself, as `data/export` does, as a project does, as a version's folder does."""
+
+
+def load(source: str | Path = "models:/likewise@champion", *, device: str = "cpu") -> Model:
     """Load a model from a folder, or from the registry by `models:/name@alias` or `models:/name/version`.
+
+    A folder is one of a model's files, a project's `data/export` (the model with its embeddings), the project itself,
+    or that of a version downloaded from the registry. `Model.search` looks in the embeddings beside the model; for one
+    from the registry in those of the project that this is called in, and refuses them if other weights made them.
+
+    Args:
+        source: the folder or the address.
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
 
     Raises:
         ModelError: when there is no such model, the registry cannot be reached, or its files are broken.
+        ValueError: when the device is not there.
     """
-    if not str(source).startswith("models:/"):
-        return Model.from_folder(Path(source))
-    return Model.from_folder(download(str(source)))
+    registered = str(source).startswith("models:/")
+    folder = download(str(source)) if registered else _model_in(Path(source))
+    model = Model.from_folder(folder)
+    model.exported = _exported(model, _here() if registered else folder)
+    if device != "cpu":
+        from likewise import runtime
+
+        model.encoder.to(runtime.device(device))
+    return model
+
+
+def _model_in(folder: Path) -> Path:
+    """Return where in a folder the model is; the folder itself where there is none, for the message."""
+    description = Path(files.MODEL.path).name
+    return next((folder / place for place in PLACES if (folder / place / description).is_file()), folder)
+
+
+def _here() -> Path | None:
+    try:
+        return project_root() / files.EXPORTED_MODEL
+    except ConfigError:
+        return None
+
+
+def _exported(model: Model, folder: Path | None) -> Exported | None:
+    """Return the embeddings beside a model's folder, if there are any; whether its weights made them is seen later."""
+    there = folder is not None and (folder.parent / files.ABOUT_INDEX).is_file()
+    return Exported(folder.parent, model.weights) if folder is not None and there else None
 
 
 def download(address: str, root: Path | None = None) -> Path:

@@ -37,7 +37,7 @@ def run(params: Params, root: Path) -> None:
             split="val",
             seed=params.seed,
         )
-    artifacts.CALIBRATION.write(chosen.to_dict(), root)
+    artifacts.CALIBRATION.write({**chosen.to_dict(), "open_set": known_from(params, samples)}, root)
     told = metrics.all_metrics(samples, val, test, chosen, params.asked(), cohort=cohort, tasks=tasks)
     artifacts.METRICS.write(told, root)
     write_plots(test, chosen, root)
@@ -63,6 +63,26 @@ def embed_samples(root: Path, splits: tuple[str, ...] = ("val", "test")) -> Samp
     every = artifacts.SAMPLES.read(root).reset_index(names="row")
     frame = every[every["split"].isin(splits)].reset_index(drop=True)
     return Samples(frame, embed(encoder, media, frame["row"].to_numpy(dtype=np.int64)).numpy(), distance)
+
+
+def known_from(params: Params, samples: Samples) -> dict[str, Any] | None:
+    """Return from which score a probe is taken for somebody enrolled, chosen on val; None where val cannot show it."""
+    from likewise.evaluation import acceptance
+
+    val = samples.classed("val")
+    if not len(val.labels):
+        return None
+    chosen = acceptance.choose(
+        val.embeddings,
+        val.labels,
+        distance=samples.distance,
+        split="val",
+        fars=params.rates,
+        share=params.enrolled,
+        shots=params.shots,
+        seed=params.seed,
+    )
+    return None if chosen is None else chosen.to_dict()
 
 
 def trials(samples: Samples, split: str, root: Path) -> Trials:

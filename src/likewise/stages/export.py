@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from likewise import artifacts
+from likewise import artifacts, files
 from likewise.config import Block, run_stage
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def run(params: Params, root: Path) -> None:
     content = portable.export(encoder, np.asarray(array[: max(portable.BATCHES)]))
     with artifacts.PORTABLE.writing(root) as path:
         path.write_bytes(content)
+    _deliver(root)
     print(f"export: {len(frame):,} embeddings of {embeddings.shape[1]} numbers, {told}, ONNX encoder", flush=True)
 
 
@@ -72,6 +74,13 @@ def write_index(params: IndexParams, embeddings: Array, distance: str, root: Pat
         faiss.write_index(made, str(path))
     artifacts.ABOUT_INDEX.write(searchable.describe(made, recall, distance=distance, root=root), root)
     return "exact index" if recall == index.EXACT else f"{kind} index ({found})"
+
+
+def _deliver(root: Path) -> None:
+    """Put the model beside its embeddings: the folder is then all that a search needs."""
+    for name in artifacts.DELIVERED:
+        with files.replacing(root / files.EXPORTED_MODEL / Path(name).name) as partial:
+            shutil.copyfile(root / name, partial)
 
 
 if __name__ == "__main__":
