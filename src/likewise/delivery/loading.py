@@ -60,8 +60,9 @@ def _here() -> Path | None:
 
 def _exported(model: Model, folder: Path | None) -> Exported | None:
     """Return the embeddings beside a model's folder, if there are any; whether its weights made them is seen later."""
-    there = folder is not None and (folder.parent / files.ABOUT_INDEX).is_file()
-    return Exported(folder.parent, model.weights) if folder is not None and there else None
+    if folder is None or not (folder.parent / files.ABOUT_INDEX).is_file():
+        return None
+    return Exported(folder.parent, model.weights)
 
 
 def download(address: str, root: Path | None = None) -> Path:
