@@ -32,7 +32,7 @@ from likewise.config import load_params, project_root, wait_passively
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from likewise.learning.encoders import Encoder
+    from likewise.learning.encoders import Network
     from likewise.learning.training import Fit
     from likewise.stages.train_params import Params
 
@@ -114,7 +114,7 @@ def product(fit: Fit) -> Callable[[], int]:
     return epoch
 
 
-def by_hand(encoder: Encoder, cost: Cost, batches: Callable[[], Iterator[Any]], params: Params) -> Epoch:
+def by_hand(encoder: Network, cost: Cost, batches: Callable[[], Iterator[Any]], params: Params) -> Epoch:
     """Return a call that trains one pass over the batches as few lines as it takes, with PyTorch's own defaults."""
     import torch
 

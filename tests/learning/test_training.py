@@ -50,8 +50,8 @@ LEFT, RIGHT = np.triu_indices(len(LABELS), 1)
 SAME = (LABELS[LEFT] == LABELS[RIGHT]).astype(int)
 
 
-def eer(loss_distance: Any) -> Callable[[encoders.Encoder], float]:
-    def measure(encoder: encoders.Encoder) -> float:
+def eer(loss_distance: Any) -> Callable[[encoders.Network], float]:
+    def measure(encoder: encoders.Network) -> float:
         found = embed(encoder, MEDIA, np.arange(len(LABELS)))
         return roc_from_trials(loss_distance.score(loss_distance.paired(found[LEFT], found[RIGHT])), SAME).eer
 
@@ -84,7 +84,7 @@ def make(
     loss: str | Loss = "triplet",
     encoder: str = "mlp",
     normalise: bool = True,
-    validate: Callable[[encoders.Encoder], float] | None = None,
+    validate: Callable[[encoders.Network], float] | None = None,
     seed: int = 0,
     media: Media = MEDIA,
     **changes: Any,
@@ -323,7 +323,7 @@ def test_the_gradient_is_clipped_and_its_own_norm_told(clip: float) -> None:
 def test_precision_is_of_the_encoders_arithmetic_only(precision: str) -> None:
     seen: set[torch.dtype] = set()
     fit = make(precision=precision, epochs=4)
-    fit.encoder.backbone.register_forward_hook(lambda _m, _i, output: seen.add(output.dtype))
+    fit.encoder.get_submodule("backbone").register_forward_hook(lambda _m, _i, output: seen.add(output.dtype))
     history = epochs(fit)
     assert seen == {torch.float32} | ({torch.bfloat16} if precision == "bf16" else set())
     assert all(math.isfinite(epoch.loss) for epoch in history)
@@ -516,7 +516,7 @@ def test_rows_are_drawn_alike_in_a_training_that_is_taken_up_again(cut: int) -> 
 def test_val_sees_the_encoder_as_it_will_be_delivered_and_training_goes_on_with_its_own() -> None:
     seen: list[Tensor] = []
 
-    def validate(encoder: encoders.Encoder) -> float:
+    def validate(encoder: encoders.Network) -> float:
         seen.append(encoder.scale.clone())
         return 0.5
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,9 +26,10 @@ from safetensors.torch import load_file
 from likewise import artifacts, distances
 from likewise.config import cache_folder
 from likewise.delivery import registry, tracking
-from likewise.delivery.model import load_trained
+from likewise.delivery.model import Model, load_trained
 from likewise.learning import encoders, feeds, initialisers, losses, miners, optimisation, training
 from likewise.learning.checkpoint import Checkpoints
+from likewise.learning.member_losses import MemberLosses
 from likewise.learning.memory import CrossBatchMemory
 from likewise.learning.training import Epoch, Step
 from likewise.stages import progress, resume, train, train_assembly, train_params
@@ -100,12 +102,14 @@ def test_the_encoder_standardises_with_the_statistics_of_train_only(project: Pat
     samples, (media, _) = artifacts.SAMPLES.read(project), artifacts.read_media(project)
     pixels = media[(samples["split"] == "train").to_numpy()]
     encoder, _ = load_trained(project)
-    assert encoder.mean.item() == pytest.approx(pixels.mean())
-    assert encoder.std.item() == pytest.approx(pixels.std())
+    assert encoder.get_buffer("mean").item() == pytest.approx(pixels.mean())
+    assert encoder.get_buffer("std").item() == pytest.approx(pixels.std())
 
 
-def test_the_val_eer_is_that_of_the_delivered_encoder(project: Path) -> None:
-    block = params(project, "train", loss="binary_l1", distance="manhattan", margin=None, mining=None)
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_val_eer_is_that_of_the_delivered_encoder(members: int, project: Path) -> None:
+    learnt = {"loss": "binary_l1", "distance": "manhattan", "margin": None, "mining": None}
+    block = params(project, "train", members=members, **learnt)
     train.run(block, project)
     encoder, distance = load_trained(project)
     samples, (media, _) = artifacts.SAMPLES.read(project), artifacts.read_media(project)
@@ -116,7 +120,8 @@ def test_the_val_eer_is_that_of_the_delivered_encoder(project: Path) -> None:
     scores = -distances.build(distance).paired(left, right).numpy()
     found = eer_by_hand(scores, pairs["same"].to_numpy())
     assert found == pytest.approx(artifacts.TRAIN.read(project)["best_val_eer"], abs=1e-4)
-    assert len(set(encoder.scale.tolist())) > 1
+    assert encoder.scale.shape == (8 * members,)
+    assert len(set(encoder.scale.tolist())) > members
 
 
 def eer_by_hand(scores: np.ndarray[Any, Any], same: np.ndarray[Any, Any]) -> float:
@@ -291,10 +296,45 @@ def test_what_the_params_say_reaches_the_training(project: Path) -> None:
     )
     train.run(block, project)
     encoder, _ = load_trained(project)
-    assert encoder.options["width"] == 8
+    assert encoder.describe()["options"]["width"] == 8
     fit = train_assembly.set_up(block, project)
     assert isinstance(fit.loss, CrossBatchMemory)
     assert (fit.loss.size, fit._settings.ema, fit._settings.warmup, fit._settings.accumulate) == (64, 0.5, 1.0, 2)
+
+
+def test_members_have_weights_losses_and_memories_of_their_own(project: Path) -> None:
+    drawn = {"loss": "arcface", "distance": "cosine", "margin": None, "mining": None}
+    fit = train_assembly.set_up(params(project, "train", members=3, **drawn), project)
+    assert isinstance(fit.loss, MemberLosses)
+    proxies = [tuple(weight.flatten().tolist()) for weight in fit.loss.parameters()]
+    assert len(set(proxies)) == 3
+    fit = train_assembly.set_up(params(project, "train", members=2, memory=64), project)
+    assert isinstance(fit.loss, MemberLosses)
+    assert [each.size for each in fit.loss.losses if isinstance(each, CrossBatchMemory)] == [64, 64]
+
+
+def test_members_go_from_training_to_a_registered_model(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    block = params(project, "train", members=2)
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(project, undisturbed, symlinks=True)
+    train.run(block, undisturbed)
+    whole = cut_short(monkeypatch, after=2)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(block, project)
+    whole()
+    train.run(block, project)
+    assert output(project) == output(undisturbed)
+    finish(project)
+    registry.register(project, name="likewise", rule=RULE)
+    (description,) = project.glob("mlartifacts/**/MLmodel")
+    model = mlflow.pyfunc.load_model(str(description.parent))
+    pictures = np.array(artifacts.read_media(project)[0][:3])
+    found = model.predict(pictures)
+    assert found.shape == (3, 16)
+    assert [spec.shape for spec in model.metadata.signature.outputs.inputs] == [(-1, 16)]
+    np.testing.assert_array_equal(found, Model.from_folder(description.parent / "artifacts/model").embed(pictures))
 
 
 def key_of(root: Path, **changes: Any) -> str:
@@ -469,6 +509,14 @@ def test_every_loss_can_be_set_up_by_its_rules(name: str, tmp_path: Path) -> Non
         (
             {"encoder": "conv", "encoder_options": {"norm": "batch"}, "accumulate": 2},
             "batch norm would see a part of the batch only: set accumulate: 1, or norm: group",
+        ),
+        (
+            {"members": 32, "embedding": 128},
+            "32 members of embedding 128 make embeddings of 4,096 numbers, and 2,048 are the most: lower members or ",
+        ),
+        (
+            {"members": 2, "distance": "cosine", "normalise": False},
+            "by the cosine distance the member with the longest embeddings would decide: set normalise: true, or ",
         ),
     ],
 )

@@ -22,7 +22,7 @@ from likewise.delivery.gallery import Gallery, GalleryError
 from likewise.delivery.judgement import Judgement
 from likewise.evaluation.calibration import Calibration
 from likewise.evaluation.thresholds import Threshold
-from likewise.learning import encoders
+from likewise.learning import encoders, members
 from likewise.learning.embedding import embed
 
 FORMAT = 2
@@ -57,7 +57,7 @@ class Model:
 
     def __init__(
         self,
-        encoder: encoders.Encoder,
+        encoder: encoders.Network,
         *,
         preprocessing: kinds.Preprocessing,
         distance: str,
@@ -264,8 +264,8 @@ class Model:
             raise Unreadable(f"{which}: {error}") from None
 
 
-def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, str]:
-    """Return an encoder in evaluation mode, and the name of its distance.
+def load_encoder(description: Path, weights: Path) -> tuple[encoders.Network, str]:
+    """Return an encoder, or its members, in evaluation mode, and the name of its distance.
 
     Raises:
         ModelError: when a file is missing, of another format, or the weights are not those described.
@@ -275,12 +275,12 @@ def load_encoder(description: Path, weights: Path) -> tuple[encoders.Encoder, st
         raise ModelError(f"{description}: format {about['format']!r}; this version reads format {FORMAT}")
     if files.file_sha256(_present(weights)) != about["weights_sha256"]:
         raise ModelError(f"{weights}: not the weights that {description.name} names (SHA-256 differs)")
-    encoder = encoders.from_description(about["encoder"])
+    encoder = members.from_description(about["encoder"])
     encoder.load_state_dict(load_file(weights))
     return encoder.eval(), about["distance"]
 
 
-def load_trained(root: Path) -> tuple[encoders.Encoder, str]:
+def load_trained(root: Path) -> tuple[encoders.Network, str]:
     """Return the encoder that `train` wrote, and the name of its distance.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from likewise.learning.encoders import Encoder
+from likewise.learning.encoders import Network
 
 TOLERANCE = 1e-5
 BATCHES = (1, 3, 64)
@@ -20,7 +20,7 @@ class ParityError(ValueError):
     """An exported encoder that gives other numbers than the trained one."""
 
 
-def export(encoder: Encoder, samples: np.ndarray[Any, Any]) -> bytes:
+def export(encoder: Network, samples: np.ndarray[Any, Any]) -> bytes:
     """Return the encoder as an ONNX file: input `samples` (batch, ...) as stored, output `embeddings`.
 
     The file holds no paths, times or versions of this machine.
@@ -53,7 +53,7 @@ def export(encoder: Encoder, samples: np.ndarray[Any, Any]) -> bytes:
     return content
 
 
-def check_parity(encoder: Encoder, content: bytes, samples: np.ndarray[Any, Any]) -> float:
+def check_parity(encoder: Network, content: bytes, samples: np.ndarray[Any, Any]) -> float:
     """Return the largest difference between the encoder and its ONNX file, over batches of several sizes.
 
     It is a share of the largest number of a batch's embeddings where that is above 1: single precision has 7 digits.

@@ -244,7 +244,8 @@ def _signature(root: Path) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    width = artifacts.MODEL.read(root)["encoder"]["embedding"]
+    encoder = artifacts.MODEL.read(root)["encoder"]
+    width = encoder["embedding"] * encoder.get("members", 1)
     return ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]))
 
 

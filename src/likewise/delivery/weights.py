@@ -12,10 +12,10 @@ from likewise.delivery.model import ModelError, load_encoder
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from likewise.learning.encoders import Encoder
+    from likewise.learning.encoders import Network
 
 
-def load_by_weights(digest: str, root: Path) -> tuple[Encoder, str]:
+def load_by_weights(digest: str, root: Path) -> tuple[Network, str]:
     """Return the encoder with these weights, in evaluation mode, and the name of its distance.
 
     A stage may name a model so, and not by an alias or a version: the hash is in its params, where DVC sees it, and

@@ -31,15 +31,46 @@ IMAGE_MIDDLE = 127.5
 Numbers = float | Sequence[float] | Tensor
 
 
-class Encoder(nn.Module):
+class Network(nn.Module):
+    """What is trained and delivered: raw samples to embeddings; one encoder, or several as one.
+
+    The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
+    learnt for the distance (`rescale`).
+
+    Attributes:
+        embedding: numbers an embedding.
+    """
+
+    scale: Tensor
+
+    def __init__(self, embedding: int) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.register_buffer("scale", torch.ones(embedding))
+
+    def joined(self, means: Tensor) -> Tensor:
+        """Return the embeddings of samples of several rows, such as the windows of a long sound, (n, embedding).
+
+        Args:
+            means: of each sample's rows' embeddings (n, embedding).
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is needed to build the same, as JSON values; weights apart."""
+        raise NotImplementedError
+
+    def rescale(self, weights: Tensor) -> None:
+        """Multiply every embedding from now on by these weights, (embedding,), not negative."""
+        self.scale.mul_(weights.to(self.scale))
+
+
+class Encoder(Network):
     """Standardise, backbone, linear head, L2 normalisation: raw samples to embeddings.
 
     Samples come in raw units, as they are stored: uint8 0..255 or float, the cast is inside. `mean` and `std`
     are buffers (1, channels, 1, ...), and so travel with the weights and into ONNX; they are 0 and 1 for a backbone
     that takes symbols. One that takes images sees (bands, frames) as an image of one channel. Made by `build`.
-
-    The buffer `scale` (embedding,) is what each number is multiplied by at the end: ones, or the weights that a loss
-    learnt for the distance (`rescale`).
 
     In evaluation mode several views of an image may be embedded, and their mean, brought to length 1 with `normalise`,
     is its embedding: with `shifts` the image moved up to so many pixels left, right, up and down, too, so that how it
@@ -58,7 +89,6 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
-    scale: Tensor
 
     def __init__(
         self,
@@ -74,12 +104,11 @@ class Encoder(nn.Module):
         std: Tensor,
         options: dict[str, Any],
     ) -> None:
-        super().__init__()
-        self.name, self.input_shape, self.embedding = name, input_shape, embedding
+        super().__init__(embedding)
+        self.name, self.input_shape = name, input_shape
         self.normalise, self.mirror, self.shifts, self.options = normalise, mirror, shifts, options
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self.register_buffer("scale", torch.ones(embedding))
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, embedding)
 
@@ -132,10 +161,6 @@ class Encoder(nn.Module):
         # The length is 1 before the scale; where that is 0, so is the mean.
         scale = self.scale.to(means).clamp(min=torch.finfo(means.dtype).tiny)
         return self._scaled(means / scale) * scale
-
-    def rescale(self, weights: Tensor) -> None:
-        """Multiply every embedding from now on by these weights, (embedding,), not negative."""
-        self.scale.mul_(weights.to(self.scale))
 
     def describe(self) -> dict[str, Any]:
         """Return what `from_description` needs to build the same encoder, as JSON values; weights apart."""

@@ -19,9 +19,10 @@ from likewise.data.batches import Media
 from likewise.learning import optimisation, parts
 from likewise.learning.averaging import Average
 from likewise.learning.diagnosis import Diagnosis
-from likewise.learning.encoders import Encoder
+from likewise.learning.encoders import Network
 from likewise.learning.feeds import Batch, Feed
 from likewise.learning.losses import Loss, LossResult, PairTuples, TripletTuples
+from likewise.learning.member_losses import weights_apart
 from likewise.learning.processes import ALONE, Processes
 
 State = dict[str, Any]
@@ -41,7 +42,7 @@ class Settings:
         schedule: a name in `SCHEDULES`.
         keep: the weights that are kept: `best`, of the epoch with the best val EER, or `last`.
         patience: epochs since the best val EER after which training stops; 0 never stops early.
-        clip: greatest norm of the gradient; 0 does not clip.
+        clip: greatest norm of the gradient, of each member's by itself; 0 does not clip.
         precision: `fp32`, or `bf16` for autocast of the encoder.
         seed: seed of what is drawn while training.
         augment: how the samples of each batch are changed; as they are by default.
@@ -118,8 +119,8 @@ class Fit:
     """A training that can be stopped after any epoch and taken up again with the same result, bit for bit.
 
     Args:
-        encoder: the network, on its device.
-        loss: the loss, on the same device; its own parameters are trained too.
+        encoder: the network, on its device; it may be several members.
+        loss: the loss, on the same device, for members one of each; its own parameters are trained too.
         feed: the batches of each epoch.
         media: the samples.
         validate: gives the val EER of the encoder as it will be delivered.
@@ -132,12 +133,12 @@ class Fit:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Network,
         loss: Loss,
         feed: Feed,
         media: Media,
         *,
-        validate: Callable[[Encoder], float],
+        validate: Callable[[Network], float],
         settings: Settings,
         processes: Processes = ALONE,
     ) -> None:
@@ -149,6 +150,7 @@ class Fit:
             encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._encode = torch.compile(encoder) if settings.compile else encoder
         self._parameters = [*encoder.parameters(), *loss.parameters()]
+        self._clipped = weights_apart(encoder, loss)
         self._factor = choose("schedule", settings.schedule, optimisation.SCHEDULES)
         self._optimizer = optimisation.build(
             settings.optimizer,
@@ -245,11 +247,18 @@ class Fit:
         if embeddings.grad is not None:
             send_back(embeddings.grad[share])
         self._processes.add_gradients(self.encoder.parameters())
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._settings.clip or math.inf)
+        norm = self._clip()
         self._optimizer.step()
         if self._average:
             self._average.update()
         return result, norm.detach()
+
+    def _clip(self) -> Tensor:
+        """Clip each member's gradient by itself, so that none slows another; return the norm of all before that."""
+        most = self._settings.clip or math.inf
+        norms = [nn.utils.clip_grad_norm_(weights, most) for weights in self._clipped]
+        found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return found
 
     def _embed(self, samples: Tensor) -> Tensor:
         if self._settings.channels_last and samples.ndim == 4:

@@ -14,8 +14,9 @@ from likewise import artifacts, distances, runtime
 from likewise.data import augmentations
 from likewise.data.batches import Media, channel_statistics
 from likewise.evaluation.verification import roc_from_trials
-from likewise.learning import encoders, feeds, losses, training
+from likewise.learning import encoders, feeds, losses, members, training
 from likewise.learning.embedding import embed
+from likewise.learning.member_losses import MemberLosses
 from likewise.learning.memory import CrossBatchMemory
 from likewise.learning.processes import Processes
 from likewise.stages import train_checks
@@ -70,13 +71,14 @@ def augmentation(params: Params, root: Path) -> augmentations.Augment:
     return augmentations.build(artifacts.SUMMARY.read(root)["preprocessing"], params.augment.model_dump())
 
 
-def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Encoder:
-    """Return the encoder with its first weights, standardising by `rows` of the media."""
+def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> encoders.Network:
+    """Return the encoder, or its members, with the first weights, standardising by `rows` of the media."""
     mean, std = channel_statistics(array, rows)
-    return encoders.build(
+    return members.build(
         params.encoder,
         array.shape[1:],
         params.embedding,
+        members=params.members,
         normalise=params.normalise,
         mirror=params.mirror,
         shifts=params.shifts,
@@ -89,26 +91,32 @@ def new_encoder(params: Params, array: np.ndarray[Any, Any], rows: np.ndarray[An
 
 
 def new_loss(params: Params, *, classes: int) -> losses.Loss:
-    """Return the loss, which draws what it draws from the seed of the block."""
+    """Return the loss, or one a member, which draw what they draw from the seed of the block."""
+    each = [one_loss(params, classes=classes, seed=seed) for seed in members.seeds(params.seed, params.members)]
+    return each[0] if params.members == 1 else MemberLosses(each)
+
+
+def one_loss(params: Params, *, classes: int, seed: int) -> losses.Loss:
+    """Return the loss of a member, with a memory of its own where there is one."""
     options: dict[str, Any] = {**params.options()}
     if "seed" in inspect.signature(losses.LOSSES[params.loss]).parameters:
-        options["seed"] = params.seed
+        options["seed"] = seed
     loss = losses.build(params.loss, classes=classes, embedding=params.embedding, distance=params.distance, **options)
     return CrossBatchMemory(loss, size=params.memory, embedding=params.embedding) if params.memory else loss
 
 
 def validation(
     params: Params, samples: pd.DataFrame, media: Media, pairs: pd.DataFrame
-) -> Callable[[encoders.Encoder], float]:
+) -> Callable[[encoders.Network], float]:
     """Return a function that gives an encoder's EER on the val pairs."""
     distance = distances.build(params.distance)
     ids = pd.Index(samples["id"])
-    members = np.stack([feeds.rows_of(pairs["left"], ids), feeds.rows_of(pairs["right"], ids)])
-    asked, where = np.unique(members, return_inverse=True)
-    left, right = where.reshape(members.shape)
+    sides = np.stack([feeds.rows_of(pairs["left"], ids), feeds.rows_of(pairs["right"], ids)])
+    asked, where = np.unique(sides, return_inverse=True)
+    left, right = where.reshape(sides.shape)
     same = pairs["same"].to_numpy()
 
-    def eer(encoder: encoders.Encoder) -> float:
+    def eer(encoder: encoders.Network) -> float:
         embeddings = embed(encoder, media, asked)
         scores = distance.score(distance.paired(embeddings[left], embeddings[right]))
         return roc_from_trials(scores, same).eer

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from likewise.config import Block, nearest
 from likewise.stages.augment_params import Augment
 
+WIDEST = 2048
+"""The most numbers that an embedding may have."""
 ANY_DISTANCE = ("euclidean", "squared_euclidean", "cosine", "manhattan")
 COSINE = ("cosine",)
 OPTIONS = ("margin", "mining", "temperature", "scale")
@@ -72,7 +74,8 @@ class Params(Block):
     feed: Literal["classes", "pairs", "triplets"]
     encoder: Literal["conv", "resnet", "vit", "tdnn", "bytes", "mlp"]
     encoder_options: dict[str, bool | int | float | str]
-    embedding: int = Field(ge=2, le=2048)
+    embedding: int = Field(ge=2, le=WIDEST)
+    members: int = Field(ge=1, le=64)
     normalise: bool
     mirror: bool
     shifts: int = Field(ge=0, le=8)
@@ -141,6 +144,7 @@ class Params(Block):
         if self.rotations > 1 and self.feed != "classes":
             raise ValueError(f"rotations make new classes, for feed classes, not {self.feed}: set rotations: 1")
         self._memory_fits(rules)
+        self._members_fit()
         self._encoder_fits()
         return self
 
@@ -152,6 +156,18 @@ class Params(Block):
             raise ValueError(f"a memory goes with feed classes, not {self.feed}: set memory: 0")
         if self.memory and self.mining not in SUMMED:
             raise ValueError(f"a memory goes with mining all or semihard, not {self.mining}: set memory: 0")
+
+    def _members_fit(self) -> None:
+        if self.members * self.embedding > WIDEST:
+            raise ValueError(
+                f"{self.members} members of embedding {self.embedding} make embeddings of "
+                f"{self.members * self.embedding:,} numbers, and {WIDEST:,} are the most: lower members or embedding"
+            )
+        if self.members > 1 and self.distance == "cosine" and not self.normalise:
+            raise ValueError(
+                "by the cosine distance the member with the longest embeddings would decide: set normalise: true, or "
+                "members: 1"
+            )
 
     def _encoder_fits(self) -> None:
         known = ENCODERS[self.encoder]
