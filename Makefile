@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro test lint types recipe ui bench clean
+.PHONY: help setup repro test lint types recipe ui up deploy run worker bench clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/'
@@ -45,6 +45,25 @@ recipe: setup  ## try a recipe on your data in a scratch copy: make recipe NAME=
 
 ui: setup  ## browse runs, models and the registry on http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri "$$(likewise where tracking)" --port 5000
+
+PREFECT_PORT ?= 4200
+MLFLOW_PORT ?= 5000
+
+up: setup  ## MLflow, Prefect and a worker a pool on this machine until Ctrl-C: make up PREFECT_PORT=4200 MLFLOW_PORT=5000
+	@python -m flows.servers --prefect-port $(PREFECT_PORT) --mlflow-port $(MLFLOW_PORT)
+
+PREFECT_API_URL ?= http://127.0.0.1:$(PREFECT_PORT)/api
+deploy run worker: export PREFECT_API_URL := $(PREFECT_API_URL)
+
+deploy: setup  ## put pools, schedules and automations (prefect.yaml) on the Prefect server
+	@python -m flows.deploy
+
+run: setup  ## run a deployed flow now and watch it: make run FLOW=retrain ARGS="--param why=try"
+	@test -n "$(FLOW)" || { echo "usage: make run FLOW=retrain; prefect.yaml names the flows" >&2; exit 2; }
+	@prefect deployment run "$(FLOW)/$(FLOW)" --watch $(ARGS)
+
+worker: setup  ## be a worker of a pool: make worker POOL=gpu PREFECT_API_URL=http://host:4200/api
+	@python -m flows.worker --pool $(or $(POOL),cpu)
 
 BENCHMARKS := $(filter-out %/__init__.py %/timing.py %/table.py, $(wildcard benchmarks/*.py))
 

@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+from flows import guard
 
 POLL_SECONDS = 0.5
 """How long a look at the child's output may block: between two looks a cancel gets through."""
@@ -19,6 +22,8 @@ POLL_SECONDS = 0.5
 GRACE_SECONDS = 5.0
 """How long the group may take to end by itself once it was asked to."""
 
+TIMED_OUT = 124
+"""The code of a command that took too long, as `timeout` gives it."""
 
 LOOK_SECONDS = 0.05
 """Between two looks at whether the group has ended."""
@@ -47,7 +52,55 @@ def environment() -> dict[str, str]:
     }
 
 
-def lines(command: Sequence[str], *, folder: Path, environment: Mapping[str, str], last: int = 12) -> Generator[str]:
+class Group:
+    """A running command with all that it starts: one group, which does not outlive its caller.
+
+    Args:
+        command: the program and its arguments.
+        folder: where it runs.
+        environment: its environment variables.
+        output: where its output goes; by default to `child.stdout`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        output: int | IO[bytes] = subprocess.PIPE,
+    ) -> None:
+        self.child: subprocess.Popen[bytes] = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # A caller that is killed can end nothing itself.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-IS", guard.__file__, str(self.child.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def end(self) -> None:
+        """End the whole group: asked first, killed if it takes longer than the grace."""
+        try:
+            end_group(self.child)
+        finally:
+            self._guard.kill()
+            self._guard.communicate()
+
+
+def lines(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    last: int = 12,
+    seconds: float | None = None,
+) -> Generator[str]:
     """Run a command and yield its output, a line at a time, as it comes.
 
     Args:
@@ -55,27 +108,24 @@ def lines(command: Sequence[str], *, folder: Path, environment: Mapping[str, str
         folder: where it runs.
         environment: its environment variables.
         last: how many of its last lines an error quotes.
+        seconds: how long it may take; by default any time.
 
     Raises:
-        ProcessError: when it ends with another code than 0, with its last lines.
+        ProcessError: when it ends with another code than 0, with its last lines, or when it takes too long.
     """
-    child = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    deadline = None if seconds is None else time.monotonic() + seconds
+    group = Group(command, folder=folder, environment=environment)
     tail: list[str] = []
     try:
-        for line in _read(child):
+        for line in _read(group.child, deadline):
             tail = [*tail, line][-last:]
             yield line
-        code = child.wait()
+        code = group.child.wait()
+    except TimeoutError:
+        tail.append(f"{' '.join(command)}: ended after {seconds:g} seconds, which is all it was given")
+        code = TIMED_OUT
     finally:
-        end_group(child)
+        group.end()
     if code != 0:
         raise ProcessError("\n".join(tail) or f"{' '.join(command)}: exit code {code}", code)
 
@@ -113,13 +163,15 @@ def _alive(group: int) -> bool:
     return False
 
 
-def _read(child: subprocess.Popen[bytes]) -> Iterator[str]:
+def _read(child: subprocess.Popen[bytes], deadline: float | None) -> Iterator[str]:
     assert child.stdout is not None
     rest = b""
     with child.stdout as stream, selectors.DefaultSelector() as selector:
         os.set_blocking(stream.fileno(), False)
         selector.register(stream, selectors.EVENT_READ)
         while True:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
             if not selector.select(POLL_SECONDS):
                 continue
             chunk = stream.read()

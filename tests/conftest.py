@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.prefect_server import prefect_server
 from tests.projects import Project, make_project
+
+__all__ = ["prefect_server"]
 
 # Read once, when PyTorch is imported: its threads then sleep while they wait, and the tests get along with neighbours.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -34,6 +34,10 @@ SMALL = {
 """What makes the default params.yaml small."""
 
 
+OTHERS = ("MLFLOW_", "DVC_", "LIKEWISE_", "PREFECT_", "MAKE")
+"""What variables of the caller begin with that must not reach a project."""
+
+
 @dataclass
 class Project:
     """A project's folder, and where its checkpoints go."""
@@ -45,7 +49,7 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of its commands: this Python first, nothing of the caller's MLflow."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "LIKEWISE_", "MAKE"))}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS)}
         return {
             **kept,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -90,6 +94,7 @@ def make_project(folder: Path) -> Project:
         ".gitignore",
         ".dvcignore",
         "prefect.toml",
+        "prefect.yaml",
     ):
         shutil.copy2(ROOT / name, root / name)
     (root / "data").mkdir()

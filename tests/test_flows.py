@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -97,11 +98,25 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_retrain_runs_without_a_server(copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]) -> None:
     project = copy_of_finished()
     log = project.run(PYTHON, "-m", "flows.retrain", environment=prefect_home).stdout
-    for stage in ("ingest", "pairs", "triplets", "train", "evaluate", "export", "register"):
+    assert "nothing changed: no stage ran" in log
+    assert "Stage '" not in log
+    assert "NothingChanged" in log
+    assert "nothing changed since version 1" in log
+    assert (project.root / "mlflow.db").exists()
+
+
+def test_retrain_runs_what_changed_and_says_that_nothing_is_pushed(
+    copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]
+) -> None:
+    project = copy_of_finished()
+    params = project.root / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("count: 400", "count: 410"), encoding="utf-8")
+    log = project.run(PYTHON, "-m", "flows.retrain", environment=prefect_home).stdout
+    assert re.findall(r"Running stage '(\w+)'", log) == ["triplets"]
+    for stage in ("ingest", "pairs", "train", "evaluate", "export", "register"):
         assert f"Stage '{stage}' didn't change" in log
     assert "no DVC remote is set up: nothing is pushed" in log
-    assert "Finished in state Completed()" in log
-    assert (project.root / "mlflow.db").exists()
+    assert "To track the changes with git" not in log
 
 
 def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(
@@ -113,6 +128,7 @@ def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(
     log = project.run(PYTHON, "-m", "flows.retrain", code=1, environment=prefect_home).stdout
     assert log.count("pairs: pairs.train: ") >= 1
     assert "Awaiting Retry" not in log
+    assert "Traceback" not in log
     assert "Running stage 'train'" not in log
 
 

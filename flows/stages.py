@@ -1,0 +1,166 @@
+"""The stages as Prefect tasks: DVC decides what is stale, a task runs it as a child process and passes its words on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import State, Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.logging import get_run_logger
+from prefect.tasks import exponential_backoff
+
+from flows import process
+from likewise.config import read_yaml
+
+CHATTER = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`|(Updating|Generating) lock file).*|\s*")
+"""What DVC says after each stage, which is for a person at a terminal."""
+
+REFUSED = 2
+"""What a stage exits with on bad input, which trying again does not mend."""
+
+NO_REMOTE = "no DVC remote is set up: nothing is pushed (`dvc remote add -d NAME URL`)"
+
+
+class StageError(RuntimeError):
+    """A command that failed, with its own last lines.
+
+    Attributes:
+        lasting: whether it would fail again, so that nobody need try.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class OwnLines(logging.Filter):
+    """Leaves the stack out where a command's own last lines say what happened."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass every record, without the stack of a StageError."""
+        if record.exc_info and isinstance(record.exc_info[1], StageError):
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def say_own_lines() -> None:
+    """Let Prefect log a command that failed without a stack of ours."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, OwnLines) for each in logger.filters):
+            logger.addFilter(OwnLines())
+
+
+def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Tell whether a command may do better when it is run again: not when it refused its input, or took too long."""
+    error = state.result(raise_on_failure=False)
+    return not (isinstance(error, StageError) and error.lasting)
+
+
+@task(
+    task_run_name="{stage}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=worth_retrying,
+)
+def run_stage(stage: str, root: Path, seconds: float | None = None, watch: Callable[[str], None] | None = None) -> bool:
+    """Run one stage if it is stale and no other clone has run it; DVC decides.
+
+    Args:
+        stage: its name.
+        root: the project's root.
+        seconds: how long it may take.
+        watch: is given each line that it says.
+
+    Returns:
+        Whether it ran.
+
+    Raises:
+        StageError: when it fails, with its own last lines.
+    """
+    pull = ["--pull"] if remotes(root) else []
+    said = run(["dvc", "--wait-for-lock", "repro", "--single-item", *pull, stage], root, seconds=seconds, watch=watch)
+    return f"Running stage '{stage}'" in said
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=exponential_backoff(2))
+def register(root: Path) -> dict[str, Any]:
+    """Make sure that the evaluated model is in the registry, also where no stage had to run."""
+    result: dict[str, Any] = json.loads(run(["likewise", "register", "--json"], root, quiet=True))
+    return result
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=exponential_backoff(2))
+def push(root: Path) -> None:
+    """Push the data and the run cache to the DVC remote, so that another clone restores instead of running."""
+    run(["dvc", "--wait-for-lock", "push", "--run-cache"], root)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=exponential_backoff(2))
+def pull(root: Path) -> None:
+    """Bring the raw data that DVC tracks up to date: what was imported from elsewhere is looked up there again."""
+    for file in sources(root):
+        imported = "deps" in read_yaml(file)
+        name = file.relative_to(root).as_posix()
+        if imported:
+            run(["dvc", "--wait-for-lock", "update", name], root)
+        elif remotes(root):
+            run(["dvc", "--wait-for-lock", "pull", name], root)
+        else:
+            run(["dvc", "--wait-for-lock", "checkout", name], root)
+
+
+def check_commit(root: Path, commit: str) -> None:
+    """Raise StageError when the code here is not that of the commit that a run is for; none is any."""
+    here = run(["git", "rev-parse", "HEAD"], root, quiet=True) if commit else ""
+    if not here.startswith(commit):
+        raise StageError(f"this is commit {here[:10]}, the run is for {commit[:10]}", lasting=True)
+
+
+def sources(root: Path) -> list[Path]:
+    """Return the project's `.dvc` files: what `dvc add` and `dvc import-url` track."""
+    names = run(["git", "ls-files", "*.dvc"], root, quiet=True).splitlines()
+    return [root / name for name in names if (root / name).is_file()]
+
+
+def remotes(root: Path) -> bool:
+    """Tell whether the project has a DVC remote."""
+    configs = (root / ".dvc" / name for name in ("config", "config.local"))
+    return any(path.exists() and "remote = " in path.read_text(encoding="utf-8") for path in configs)
+
+
+def run(
+    command: Sequence[str],
+    root: Path,
+    *,
+    quiet: bool = False,
+    seconds: float | None = None,
+    watch: Callable[[str], None] | None = None,
+) -> str:
+    """Run a command in the project, its lines in this run's log as they come, and return them.
+
+    Raises:
+        StageError: when it fails, with its own last lines.
+    """
+    logger = None if quiet else get_run_logger()
+    output = []
+    try:
+        for line in process.lines(command, folder=root, environment=process.environment(), seconds=seconds):
+            output.append(line)
+            if logger is not None and not CHATTER.fullmatch(line):
+                logger.info(line)
+            if watch is not None:
+                watch(line)
+    except process.ProcessError as error:
+        lasting = error.code == process.TIMED_OUT or f"exited with {REFUSED}" in str(error)
+        raise StageError(str(error), lasting=lasting) from None
+    return "\n".join(output)

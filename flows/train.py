@@ -1,0 +1,52 @@
+"""The stage train alone, on a worker of the GPU pool: what it reads and makes passes through the DVC remote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from flows import stages
+from likewise.config import STAGES, load_params, project_root
+
+Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
+Hours = Annotated[float, Field(gt=0, le=24 * 30)]
+
+BEFORE = STAGES[: STAGES.index("train")]
+"""The stages whose outputs train reads."""
+
+
+@flow(name="train", flow_run_name="train {commit}", persist_result=False)
+def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hours: Hours | None = None) -> None:
+    """Train, after the stages before it were restored from the run cache.
+
+    Args:
+        commit: Git commit to train; empty is the head of the deployment's branch.
+        sources: The .dvc files of the raw data as the run that calls has them, by path.
+        stage_hours: How many hours a stage may take before it is ended; empty is any.
+    """
+    root = project_root()
+    stages.say_own_lines()
+    stages.check_commit(root, commit)
+    load_params(root)
+    for name, text in (sources or {}).items():
+        (root / name).write_text(text, encoding="utf-8")
+    seconds = None if stage_hours is None else stage_hours * 3600
+    for stage in (*BEFORE, "train"):
+        run_and_push(stage, root, seconds=seconds)
+
+
+def run_and_push(stage: str, root: Path, *, seconds: float | None) -> None:
+    """Run a stage if it is stale, and hand what it made to other clones."""
+    ran = stages.run_stage(stage, root, seconds)
+    if ran and stages.remotes(root):
+        stages.push(root)
+    elif ran and stage == "train":
+        get_run_logger().warning(stages.NO_REMOTE)
+
+
+if __name__ == "__main__":
+    train()

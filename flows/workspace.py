@@ -1,0 +1,113 @@
+"""Where a worker runs a flow: a checkout of the deployment's git URL, which it keeps for the next run.
+
+Prefect calls `prepare` before it loads the flow. A checkout is held by one run at a time, by a lock that the system
+frees when the run's process ends; a second run at the same time gets a second checkout. All checkouts of a machine
+share one DVC cache, and keep what they hold: data that has not changed is neither fetched nor hashed again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from uuid import UUID
+
+from likewise.config import cache_folder
+
+REMOTE = "worker"
+"""What the DVC remote is called that the worker's environment names."""
+
+
+class WorkspaceError(RuntimeError):
+    """A checkout that cannot be made; says what git or DVC said."""
+
+
+def prepare(repository: str, branch: str) -> dict[str, str]:
+    """Check the project out for this run, and let the run use its code.
+
+    Args:
+        repository: the git URL.
+        branch: which branch; a run that is given a `commit` gets that commit.
+
+    Returns:
+        `directory`: where the flow runs.
+    """
+    places = places_of(repository)
+    folder = claim(places)
+    commit = _wanted_commit()
+    try:
+        update(folder, repository, branch, commit)
+    except WorkspaceError:
+        # A run that was killed while git wrote leaves a checkout that git refuses.
+        shutil.rmtree(folder, ignore_errors=True)
+        update(folder, repository, branch, commit)
+    _run(folder, "dvc", "config", "--local", "cache.dir", str(places / "cache"))
+    remote = os.environ.get("LIKEWISE_DVC_REMOTE")
+    if remote:
+        _run(folder, "dvc", "remote", "add", "--local", "--force", "--default", REMOTE, remote)
+    # Stages import what lies in src/; so must the flow, or it would be another version's.
+    os.environ["PYTHONPATH"] = str(folder / "src")
+    return {"directory": str(folder)}
+
+
+def places_of(repository: str) -> Path:
+    """Return the folder of this machine's checkouts of a repository: in `LIKEWISE_WORKSPACES`, or the cache folder."""
+    base = os.environ.get("LIKEWISE_WORKSPACES") or cache_folder() / "workspaces"
+    name = repository.rstrip("/").removesuffix(".git").rpartition("/")[2]
+    return Path(base) / f"{name}-{hashlib.sha256(repository.encode()).hexdigest()[:8]}"
+
+
+def claim(places: Path) -> Path:
+    """Return the first checkout's folder that no run holds, and hold it until this process ends.
+
+    The lock outlives `exec`: Prefect prepares the checkout and runs the flow in one process.
+    """
+    places.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        lock = os.open(places / f"{number}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            number += 1
+            continue
+        os.set_inheritable(lock, True)
+        return places / str(number)
+
+
+def update(folder: Path, repository: str, branch: str, commit: str | None) -> None:
+    """Check out a commit, or the head of a branch, cloning first where nothing is; files that git ignores stay.
+
+    `dvc.lock` stays too: it says what the data in this checkout were made from, which is what DVC has to compare with.
+    """
+    if not (folder / ".git").exists():
+        _run(folder.parent, "git", "clone", "--quiet", "--no-checkout", repository, str(folder))
+    _run(folder, "git", "remote", "set-url", "origin", repository)
+    _run(folder, "git", "fetch", "--quiet", "origin")
+    _run(folder, "git", "fetch", "--quiet", "origin", branch)
+    lock = folder / "dvc.lock"
+    kept = lock.read_bytes() if lock.exists() else None
+    _run(folder, "git", "checkout", "--quiet", "--force", "--detach", commit or "FETCH_HEAD")
+    _run(folder, "git", "clean", "--quiet", "--force", "-d")
+    if kept is not None:
+        lock.write_bytes(kept)
+
+
+def _wanted_commit() -> str | None:
+    """Return the commit that the run asks for among its parameters, if it does."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+    commit = run.parameters.get("commit")
+    return str(commit) if commit else None
+
+
+def _run(folder: Path, *command: str) -> None:
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise WorkspaceError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")

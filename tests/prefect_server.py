@@ -1,0 +1,189 @@
+"""A real Prefect server on loopback, started once a session, and process workers that run what is deployed to it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from flows import process, servers, worker
+from tests.projects import ROOT, Project
+
+PYTHON = sys.executable
+PATIENCE_SECONDS = 120.0
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind((servers.HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], Any], what: str, *, seconds: float = PATIENCE_SECONDS) -> Any:
+    """Return what `true` returns once it is anything; the test fails when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"not in {seconds:g} seconds: {what}"
+        time.sleep(0.2)
+    return found
+
+
+@dataclass
+class PrefectServer:
+    """The server of this session: its API, and the settings of whoever talks to it."""
+
+    api: str
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a client of this server."""
+        return {"PREFECT_API_URL": self.api, "PREFECT_HOME": str(self.home), "DO_NOT_TRACK": "1"}
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the API's answer to a body posted to a path."""
+        answer = requests.post(f"{self.api}/{path}", json=body or {}, timeout=20)
+        assert answer.ok, answer.text
+        return answer.json() if answer.content else None
+
+    def get(self, path: str) -> Any:
+        """Return what the API has at a path."""
+        answer = requests.get(f"{self.api}/{path}", timeout=20)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def deploy(self, project: Project) -> str:
+        """Deploy a project's prefect.yaml, as `make deploy` does, and return what it says."""
+        return project.run(PYTHON, "-m", "flows.deploy", environment=self.environment).stdout
+
+    def start(self, deployment: str, parameters: dict[str, Any] | None = None) -> str:
+        """Start a run of a deployment, called `flow/name`, and return its id."""
+        found = self.get(f"deployments/name/{deployment}")
+        run = self.post(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters or {}})
+        return str(run["id"])
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return a flow run."""
+        found: dict[str, Any] = self.get(f"flow_runs/{run}")
+        return found
+
+    def ended(self, run: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """Return a flow run once it has ended."""
+        final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+        wait_until(lambda: self.run(run)["state_type"] in final, f"{run} ends", seconds=seconds)
+        return self.run(run)
+
+    def cancel(self, run: str) -> None:
+        """Cancel a run, as the button in the UI does."""
+        self.post(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+
+    def log(self, run: str) -> str:
+        """Return the log of a run and of its tasks."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        lines: list[dict[str, Any]] = []
+        while page := self.post("logs/filter", wanted | {"offset": len(lines)}):
+            lines += page
+        return "\n".join(line["message"] for line in lines)
+
+    def tasks(self, run: str) -> list[dict[str, Any]]:
+        """Return the task runs of a run."""
+        found: list[dict[str, Any]] = self.post("task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        return found
+
+    def artifacts(self, run: str) -> dict[str, dict[str, Any]]:
+        """Return the artifacts of a run by their keys."""
+        found = self.post("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        return {each["key"]: each for each in found}
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """Start a Prefect server on a free port; with pytest-xdist one a process, so that no test sees another's runs."""
+    home = tmp_path_factory.mktemp("prefect-server")
+    port = free_port()
+    api = f"http://{servers.HOST}:{port}/api"
+    settings = process.environment() | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    }
+    settings.pop("PREFECT_API_URL", None)
+    with (home / "server.log").open("wb") as output:
+        group = process.Group(servers.prefect_command(port), folder=home, environment=settings, output=output)
+        try:
+            wait_until(lambda: servers.answers(f"{api}/health"), f"the Prefect server answers ({home})")
+            yield PrefectServer(api, home)
+        finally:
+            group.end()
+
+
+@dataclass
+class Worker:
+    """A running worker, whose checkouts and caches are its own: as on another machine."""
+
+    group: process.Group
+    folder: Path
+
+    @property
+    def pid(self) -> int:
+        """The worker's process."""
+        return self.group.child.pid
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "worker.log").read_text(encoding="utf-8")
+
+
+@contextmanager
+def working(
+    server: PrefectServer,
+    pool: str,
+    folder: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    limit: int | None = None,
+) -> Iterator[Worker]:
+    """Run a worker of a pool, which keeps all that it has in `folder`; it ends with the block, and its runs too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{folder.name}-{pool}"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DVC_", "LIKEWISE_", "PREFECT_"))}
+    settings = worker.environment(ROOT) | {
+        **server.environment,
+        "LIKEWISE_WORKSPACES": str(folder / "workspaces"),
+        "LIKEWISE_CHECKPOINTS": str(folder / "checkpoints"),
+        "LIKEWISE_DECODED": str(folder / "decoded"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder.parent / 'mlflow.db'}",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    with (folder / "worker.log").open("ab") as output:
+        group = process.Group(
+            worker.command(pool, name=name, limit=limit),
+            folder=folder,
+            environment=kept | settings | (environment or {}),
+            output=output,
+        )
+        one = servers.Server(name, group, folder / "worker.log")
+        try:
+            wait_until(lambda: online(server, pool, name), f"worker {name} is there")
+            yield Worker(group, folder)
+        finally:
+            servers.end([one])
+
+
+def online(server: PrefectServer, pool: str, name: str) -> bool:
+    """Tell whether a worker has said that it is there."""
+    answer = requests.post(f"{server.api}/work_pools/{pool}/workers/filter", json={}, timeout=20)
+    return answer.ok and any(each["name"] == name and each["status"] == "ONLINE" for each in answer.json())

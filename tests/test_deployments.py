@@ -1,0 +1,73 @@
+"""prefect.yaml: what a person sees of each deployment, and what `make deploy` makes of it on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from flows import deploy
+from likewise.config import read_yaml
+from tests.prefect_server import PYTHON, PrefectServer
+from tests.projects import ROOT, Project
+
+DEPLOYMENTS: list[dict[str, Any]] = read_yaml(ROOT / "prefect.yaml")["deployments"]
+NAMES = [str(each["name"]) for each in DEPLOYMENTS]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=NAMES)
+def test_every_parameter_has_a_description(deployment: dict[str, Any]) -> None:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]), use_placeholder_flow=False)
+    assert flow.name == deployment["name"]
+    assert deployment["work_pool"]["name"] in deploy.POOLS
+    assert deployment["description"]
+    assert "likewise" in deployment["tags"]
+    for name, described in parameter_schema(flow.fn).properties.items():
+        assert described.get("description"), f"{deployment['name']}: {name} is not in the docstring"
+
+
+def test_deploy_makes_pools_forms_schedules_and_automations(
+    prefect_server: PrefectServer, copy_of_finished: Callable[[], Project]
+) -> None:
+    project = copy_of_finished()
+    said = prefect_server.deploy(project)
+    assert str(project.root) in said
+    retrain = prefect_server.get("deployments/name/retrain/retrain")
+    assert retrain["global_concurrency_limit"]["limit"] == 1
+    assert retrain["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert [each["schedule"]["cron"] for each in retrain["schedules"]] == ["0 2 * * *"]
+    form = retrain["parameter_openapi_schema"]["properties"]
+    assert form["train_on"]["enum"] == ["auto", "gpu", "here"]
+    assert "Git commit to run" in form["commit"]["description"]
+    pools = {pool["name"]: pool["concurrency_limit"] for pool in prefect_server.post("work_pools/filter")}
+    assert pools == {"cpu": None, "gpu": 1}
+    prefect_server.deploy(project)
+    automations = prefect_server.post("automations/filter")
+    assert sorted((each["name"], each["enabled"]) for each in automations) == [
+        ("likewise: crashed without heartbeat", True),
+        ("likewise: start crashed runs again", True),
+        ("likewise: tell the webhook", False),
+        ("retrain on drift", True),
+    ]
+
+
+def test_a_parameter_outside_its_range_is_refused(
+    prefect_server: PrefectServer, copy_of_finished: Callable[[], Project]
+) -> None:
+    prefect_server.deploy(copy_of_finished())
+    with pytest.raises(AssertionError, match="Validation failed"):
+        prefect_server.start("retrain/retrain", {"commit": "not a commit"})
+
+
+def test_without_a_server_it_is_one_line(copy_of_finished: Callable[[], Project]) -> None:
+    project = copy_of_finished()
+    said = project.run(PYTHON, "-m", "flows.deploy", code=1).stdout
+    assert said == "deploy: no Prefect server: set PREFECT_API_URL, or start one with `make up`\n"
+    nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    said = project.run(PYTHON, "-m", "flows.deploy", code=1, environment=nobody).stdout
+    assert said.startswith("deploy: no Prefect server answers at http://127.0.0.1:9/api")
+    assert said.count("\n") == 1
