@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from likewise import artifacts
 from likewise.config import read_yaml
-from likewise.delivery import card, provenance, registry, tracking
+from likewise.delivery import card, labels, provenance, registry, tracking
 from likewise.delivery.loading import download
 from likewise.delivery.model import Model
 from likewise.delivery.registry import Registered, RegistryError, flatten, register
@@ -159,6 +159,13 @@ def test_the_run_is_rebuilt_whole(registered: Made) -> None:
     run = client.get_run(done.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["likewise.rebuilt"] == "true"
+    known_by = labels.of_project(root, artifacts.TRAIN.read(root)["train_key"])
+    assert run.data.tags.items() >= known_by.tags.items()
+    assert "likewise.git_parent" not in run.data.tags
+    assert run.info.run_name == known_by.name
+    assert known_by.dataset is not None
+    assert run.inputs is not None
+    assert [found.dataset.digest for found in run.inputs.dataset_inputs] == [known_by.dataset.digest]
     history = artifacts.HISTORY.read(root)
     logged = client.get_metric_history(done.run_id, "loss")
     assert [(metric.step, metric.value) for metric in sorted(logged, key=lambda m: m.step)] == list(

@@ -213,7 +213,15 @@ def finish(root: Path) -> None:
     evaluate.run(params(root, "evaluate"), root)
 
 
-@pytest.mark.parametrize("uri", ["sqlite:///{folder}/junk.db", "postgresql://nobody@127.0.0.1:9/none", "what://ever"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:///{folder}/junk.db",
+        "postgresql://nobody@127.0.0.1:9/none",
+        "mysql://a.driver@that.is/missing",
+        "what://ever",
+    ],
+)
 def test_a_store_that_is_broken_does_not_stop_training(
     uri: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,11 @@ def dirty(root: Path) -> bool:
     return bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
 
 
+def changed(root: Path) -> bool:
+    """Tell whether a tracked file other than `dvc.lock`, which the pipeline itself writes, differs from the commit."""
+    return bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock"))
+
+
 def commit_with_lock(root: Path) -> str | None:
     """Return the commit if it is clean and holds the `dvc.lock` of this very model; else nothing."""
     tracked = _git(root, "ls-files", "dvc.lock")

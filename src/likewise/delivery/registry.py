@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from likewise import artifacts
 from likewise.config import PARAMS_FILE, read_yaml
-from likewise.delivery import card, promotion, provenance, tracking
+from likewise.delivery import card, labels, promotion, provenance, tracking
 from likewise.delivery.gate import Rule
 from likewise.delivery.provenance import COMMIT_TAG, IDENTITY_TAG, identity
 from likewise.delivery.store import CHALLENGER, RegistryError, in_turn
@@ -136,25 +136,41 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     experiment = tracking.experiment_id(client, root)
     run = tracking.find_run(client, experiment, key)
     if run is None:
-        run = client.create_run(experiment, tags={tracking.KEY_TAG: key, "likewise.rebuilt": "true"})
+        run = _rebuilt(client, root, experiment, key)
     run_id = run.info.run_id
     seen = tracking.records(artifacts.HISTORY.read(root), artifacts.LAYERS.read(root))
     tracking.log_history(client, run_id, seen, logged=tracking.logged_epochs(client, run_id))
-    given = tracking.flat(read_yaml(root / PARAMS_FILE))
+    given = labels.flat(read_yaml(root / PARAMS_FILE))
     params = {name: value for name, value in given.items() if name not in run.data.params}
     if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
         # All at one time. Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.
         now = tracking.milliseconds()
         tracking.log_metrics(client, run_id, [Metric(k, v, now, 0) for k, v in metrics.items()])
     tracking.log_params(client, run_id, params)
-    for path in REPORTS:
-        client.log_artifact(run_id, str(root / path), "reports")
-    for path in ("dvc.lock", PARAMS_FILE):
-        if (root / path).exists():
-            client.log_artifact(run_id, str(root / path), "pipeline")
+    _log_files(client, root, run_id)
     if run.info.status != "FINISHED":
         client.set_terminated(run_id, "FINISHED")
     return client.get_run(run_id)
+
+
+def _rebuilt(client: MlflowClient, root: Path, experiment: str, key: str) -> Run:
+    """Make the run of a training that MLflow did not see: its commit is told where a clean one holds its lock."""
+    known_by, commit = labels.of_project(root, key), provenance.commit_with_lock(root)
+    tags = {"likewise.rebuilt": "true"} | ({"mlflow.source.git.commit": commit} if commit else {})
+    run = tracking.create_run(client, experiment, key, known_by, **tags)
+    tracking.log_dataset(client, run, known_by)
+    return run
+
+
+def _log_files(client: MlflowClient, root: Path, run_id: str) -> None:
+    """Log the report, the figures and plots, the lock and the params: one call for all of them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        lock = ("dvc.lock",) if (root / "dvc.lock").exists() else ()
+        for folder, paths in {"reports": REPORTS, "pipeline": (*lock, PARAMS_FILE)}.items():
+            (Path(temporary) / folder).mkdir()
+            for path in paths:
+                shutil.copy2(root / path, Path(temporary) / folder)
+        client.log_artifacts(run_id, temporary)
 
 
 def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:

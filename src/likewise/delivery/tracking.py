@@ -1,14 +1,13 @@
-"""The MLflow run of a training: found by its train key, filled an epoch at a time, never in training's way."""
+"""The MLflow store: where it is, how long one waits for it, and the runs in it, found by their train key."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from likewise.config import main_checkout
 
@@ -17,15 +16,30 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
+    from likewise.delivery.labels import Labels
+
 EXPERIMENT = "likewise"
 KEY_TAG = "likewise.train_key"
+RESUMED_TAG = "likewise.resumed"
+"""Of a run: its training was cut short and went on."""
 WEIGHTS_TAG = "likewise.weights_sha256"
 """Of a model's version: what `weights_sha256` is in its `model.json`."""
 
 SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql", "mssql")
+"""What the address of a database begins with that is used without a server before it."""
 
-# A tracking server that is down may cost a training seconds, not MLflow's default of many minutes.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "PGCONNECT_TIMEOUT": "3"}
+"""While training: another attempt comes with the next epoch."""
+PATIENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "PGCONNECT_TIMEOUT": "10",
+}
+"""For everything else: a server may be slow, or just starting again."""
+KNOCKING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "PGCONNECT_TIMEOUT": "10"}
+"""For the first request: nobody waits minutes for a server that never answers."""
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 
@@ -34,29 +48,64 @@ def tracking_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{main_checkout(root) / 'mlflow.db'}"
 
 
+@contextmanager
+def settings(patience: Mapping[str, str]) -> Iterator[None]:
+    """Set what the caller's environment does not set itself, and take it away when the block ends.
+
+    MLflow reads how long to wait, and whether to report its use, from the environment, at every call.
+    """
+    added = {name: value for name, value in (_QUIET | dict(patience)).items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
 def connect(uri: str) -> MlflowClient:
     """Return a client of a tracking store and its registry."""
-    for name, value in (_IMPATIENT | _QUIET).items():
-        os.environ.setdefault(name, value)
     import logging
 
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    import mlflow
+    with settings({}):
+        import mlflow
 
-    return mlflow.MlflowClient(uri)
+        if uri.startswith(DATABASES):
+            _try_database(uri)
+        return mlflow.MlflowClient(uri)
+
+
+def _try_database(uri: str) -> None:
+    """Connect once, for MLflow would try ten times, which takes two minutes.
+
+    Raises:
+        SQLAlchemyError: when the database cannot be reached.
+    """
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 @contextmanager
 def in_use(uri: str) -> Iterator[MlflowClient]:
     """Give a client of a store, and point MLflow's own calls at it until the block ends."""
-    client = connect(uri)
+    with settings(KNOCKING):
+        client = connect(uri)
+        if not uri.startswith(SQLITE):
+            client.search_experiments(max_results=1)
     import mlflow
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri)
     try:
-        yield client
+        with settings(PATIENT):
+            yield client
     finally:
         # MLflow keeps it in the environment, where it would outlive this project.
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
@@ -95,6 +144,17 @@ def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
     return runs[0] if runs else None
 
 
+def create_run(client: MlflowClient, experiment: str, key: str, labels: Labels, **tags: str) -> Run:
+    """Make the run of a training."""
+    return client.create_run(experiment, tags={KEY_TAG: key, **labels.tags, **tags}, run_name=labels.name or None)
+
+
+def log_dataset(client: MlflowClient, run: Run, labels: Labels) -> None:
+    """Log the data set of a run that has none."""
+    if labels.dataset is not None and not (run.inputs and run.inputs.dataset_inputs):
+        client.log_inputs(run.info.run_id, [labels.dataset.as_input()])
+
+
 def logged_epochs(client: MlflowClient, run_id: str) -> set[int]:
     """Return the epochs that a run has; what was seen before the first has no loss, and goes with it."""
     logged = {metric.step for metric in client.get_metric_history(run_id, "loss")}
@@ -102,14 +162,28 @@ def logged_epochs(client: MlflowClient, run_id: str) -> set[int]:
 
 
 def log_history(
-    client: MlflowClient, run_id: str, history: Iterable[Mapping[str, float]], *, logged: Container[int] = ()
+    client: MlflowClient,
+    run_id: str,
+    history: Iterable[Mapping[str, float]],
+    *,
+    logged: Container[int] = (),
+    times: Mapping[int, int] | None = None,
 ) -> None:
-    """Log the epochs of `history` that are not `logged`, in one call."""
+    """Log the epochs of `history` that are not `logged`, in one call.
+
+    Args:
+        client: of the store.
+        run_id: of the run.
+        history: a record an epoch.
+        logged: epochs that are left out.
+        times: when each epoch ended, in milliseconds; now where it is not told. Logged again with the same time, a
+            figure is the same one to MLflow, and not a second.
+    """
     from mlflow.entities import Metric
 
-    now = milliseconds()
+    now, times = milliseconds(), times or {}
     metrics = [
-        Metric(name, float(value), now, int(epoch["epoch"]))
+        Metric(name, float(value), times.get(int(epoch["epoch"]), now), int(epoch["epoch"]))
         for epoch in history
         if int(epoch["epoch"]) not in logged
         for name, value in epoch.items()
@@ -149,85 +223,6 @@ def records(history: pd.DataFrame, layers: pd.DataFrame) -> list[dict[str, float
         for epoch, layer, value in zip(known["epoch"], known["layer"], known[column], strict=True):
             found[int(epoch)][f"layers/{column}/{layer}"] = float(value)
     return [found[epoch] for epoch in sorted(found)]
-
-
-def flat(block: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return params by their names from the top of params.yaml, blocks inside blocks taken apart.
-
-    Example:
-        >>> flat({"epochs": 3, "augment": {"flip": 0.5}, "encoder_options": {}}, "train.")
-        {'train.epochs': 3, 'train.augment.flip': 0.5, 'train.encoder_options': {}}
-    """
-    parts: dict[str, Any] = {}
-    for name, value in block.items():
-        inner = isinstance(value, Mapping) and value
-        parts |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return parts
-
-
-class Tracker:
-    """The run of one training; when the store cannot be reached it says so once and stays out of the way.
-
-    Args:
-        root: the project's root.
-        key: the train key: an unfinished run that carries it is resumed.
-        params: flat names and values, as in `params.yaml`.
-    """
-
-    def __init__(self, root: Path, key: str, *, params: Mapping[str, object]) -> None:
-        self._client: MlflowClient | None = None
-        self._run_id = ""
-        self._logged: set[int] = set()
-        self._guarded(lambda: self._start(root, key, params))
-
-    def log_epochs(self, history: Iterable[Mapping[str, float]]) -> None:
-        """Log the epochs that the run lacks."""
-        client, epochs = self._client, list(history)
-        if client is not None:
-            self._guarded(lambda: log_history(client, self._run_id, epochs, logged=self._logged))
-            self._logged |= {int(epoch["epoch"]) for epoch in epochs}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the run: `FINISHED`, `KILLED` by an interrupt or a signal, or `FAILED`."""
-        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-        client = self._client
-        if client is not None:
-            self._guarded(lambda: client.set_terminated(self._run_id, status))
-
-    def _start(self, root: Path, key: str, params: Mapping[str, object]) -> None:
-        from mlflow.entities import RunTag
-
-        client = connect(tracking_uri(root))
-        experiment = experiment_id(client, root)
-        run = find_run(client, experiment, key)
-        if run is None or run.info.status == "FINISHED":
-            run = client.create_run(experiment, tags={KEY_TAG: key, **_experiment()})
-            log_params(client, run.info.run_id, params)
-        else:
-            client.update_run(run.info.run_id, status="RUNNING")
-            self._logged = logged_epochs(client, run.info.run_id)
-            client.log_batch(run.info.run_id, tags=[RunTag("likewise.resumed", "true")])
-        self._client, self._run_id = client, run.info.run_id
-
-    def _guarded(self, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except failures() as error:
-            self._client = None
-            print(
-                f"train: MLflow cannot be reached ({reason(error)}); training goes on, and "
-                "`likewise register` fills the run in when it is back",
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-def _experiment() -> dict[str, str]:
-    name = os.environ.get("DVC_EXP_NAME")
-    return {"likewise.experiment": name} if name else {}
 
 
 def milliseconds() -> int:

@@ -39,12 +39,14 @@ def run(params: Params, root: Path) -> None:
 def train(params: Params, root: Path) -> None:
     """Train, or go on where the same training was cut short; keep a checkpoint an epoch."""
     from likewise import runtime
-    from likewise.delivery import tracking
+    from likewise.delivery import labels, tracking
+    from likewise.delivery.tracker import Tracker
     from likewise.learning.training import Epoch
     from likewise.stages import progress, train_assembly
 
     key, store = kept(params, root)
-    with store.locked(), tracking.Tracker(root, key, params=tracking.flat(params.model_dump(), "train.")) as tracker:
+    known_by, flat = labels.of_training(root, key), labels.flat(params.model_dump(), "train.")
+    with store.locked(), Tracker(root, key, params=flat, labels=known_by) as tracker:
         fit = train_assembly.set_up(params, root)
         state = store.load(device=runtime.device(params.device))
         if state is not None:
