@@ -7,6 +7,7 @@ import pytest
 from likewise.config import ConfigError
 from likewise.delivery import dvc_lock
 from likewise.delivery.dvc_lock import Item
+from tests.imports import ROOT
 
 LOCK = """\
 schema: '2.0'
@@ -44,6 +45,22 @@ def test_code_data_outputs_and_params_are_told_apart(lock: Path) -> None:
     assert stages["register"].data == (far,)
     assert dvc_lock.raw_input(stages) == raw
     assert list(dvc_lock.everything(stages)) == [("ingest", raw), ("ingest", made), ("register", far)]
+
+
+def test_one_stage_alone_says_the_same(lock: Path) -> None:
+    for path in (lock, ROOT / "dvc.lock"):
+        whole = dvc_lock.read(path)
+        for name, stage in whole.items():
+            assert dvc_lock.read(path, only=name) == {name: stage}
+        assert dvc_lock.read(path, only="missing") == {}
+
+
+def test_a_lock_laid_out_in_another_way_is_read_whole(lock: Path) -> None:
+    lock.write_text("stages: {ingest: {deps: [{path: data/raw, md5: aaa.dir}]}}", encoding="utf-8")
+    assert dvc_lock.read(lock, only="ingest") == dvc_lock.read(lock)
+    lock.write_text("[1]", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no stages"):
+        dvc_lock.read(lock, only="ingest")
 
 
 def test_a_stage_that_did_not_run_read_nothing() -> None:

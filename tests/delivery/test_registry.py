@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from likewise import artifacts
 from likewise.config import read_yaml
-from likewise.delivery import card, labels, provenance, registry, tracking
+from likewise.delivery import card, checkout, labels, provenance, registry, tracking
 from likewise.delivery.loading import download
 from likewise.delivery.model import Model
 from likewise.delivery.registry import Registered, RegistryError, flatten, register
@@ -305,9 +305,9 @@ class TestCommit:
 
     def test_the_commit_is_tagged_once_a_clean_one_holds_the_lock(self, fresh: Fresh) -> None:
         root = fresh()
-        assert (provenance.head(root), provenance.dirty(root), provenance.commit_with_lock(root)) == (None, False, None)
+        assert (checkout.head(root), checkout.dirty(root), checkout.commit_with_lock(root)) == (None, False, None)
         self.git(root, "init", "-q")
-        assert provenance.head(root) is None
+        assert checkout.head(root) is None
         self.git(root, "add", "dvc.yaml", "params.yaml")
         self.git(root, "commit", "-qm", "Before")
         parent = self.git(root, "rev-parse", "HEAD")
@@ -320,7 +320,7 @@ class TestCommit:
         assert tags["likewise.raw_hash"] == "abc.dir"
         assert "likewise.git_commit" not in tags
         self.git(root, "add", "dvc.lock")
-        assert provenance.commit_with_lock(root) is None
+        assert checkout.commit_with_lock(root) is None
         register(root, name="likewise", rule=RULE)
         assert "likewise.git_commit" not in version_of((root, done)).tags
         self.git(root, "commit", "-qm", "Locked")
@@ -339,17 +339,17 @@ class TestCommit:
         (tmp_path / "dvc.lock").write_text("one", encoding="utf-8")
         self.git(tmp_path, "add", "dvc.lock")
         self.git(tmp_path, "commit", "-qm", "Locked")
-        assert provenance.commit_with_lock(tmp_path) == provenance.head(tmp_path) is not None
+        assert checkout.commit_with_lock(tmp_path) == checkout.head(tmp_path) is not None
         (tmp_path / "untracked").touch()
-        assert not provenance.dirty(tmp_path)
+        assert not checkout.dirty(tmp_path)
         (tmp_path / "dvc.lock").write_text("two", encoding="utf-8")
-        assert provenance.dirty(tmp_path)
-        assert provenance.commit_with_lock(tmp_path) is None
+        assert checkout.dirty(tmp_path)
+        assert checkout.commit_with_lock(tmp_path) is None
 
     def test_without_git_there_is_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert provenance.head(tmp_path) is None
-        assert provenance.commit_with_lock(tmp_path) is None
+        assert checkout.head(tmp_path) is None
+        assert checkout.commit_with_lock(tmp_path) is None
 
 
 def test_a_server_that_is_down_is_told_in_a_line(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -16,7 +15,7 @@ from ruamel.yaml import YAML
 
 from likewise import artifacts
 from likewise.config import PARAMS_FILE
-from likewise.delivery import provenance
+from likewise.delivery import checkout, dvc_lock
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -89,10 +88,10 @@ def of_training(root: Path, key: str) -> Labels:
     Raises:
         ArtifactError: when a file of `ingest` is missing.
     """
-    labels, commit = of_project(root, key), provenance.head(root)
+    labels, commit = of_project(root, key), checkout.head(root)
     if commit is None:
         return labels
-    dirty = "true" if provenance.changed(root) else "false"
+    dirty = "true" if checkout.changed(root) else "false"
     tags = {"mlflow.source.git.commit": commit, "likewise.git_parent": commit, "likewise.git_dirty": dirty}
     return Labels(labels.name, {**labels.tags, **tags}, labels.dataset)
 
@@ -201,18 +200,10 @@ def _data_set(root: Path, name: str, summary: Mapping[str, Any], data_hash: str)
 
 def _locked(root: Path) -> dict[str, str]:
     """Return DVC's hashes of the raw data and of the ingested folder; none where the lock is of another folder."""
-    path = root / "dvc.lock"
-    block = (
-        re.search(r"^  ingest:\n((?:    .*\n)+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        if path.exists()
-        else None
-    )
-    if block is None:
-        return {}
-    stage = _load(block[0])["ingest"]
-    out = next(out for out in stage["outs"] if out["path"] == INGESTED)
+    path = root / dvc_lock.LOCK_FILE
+    stage = dvc_lock.read(path, only="ingest").get("ingest") if path.is_file() else None
+    out = next((out for out in stage.outs if out.path == INGESTED), None) if stage else None
     files = [file for file in (root / INGESTED).rglob("*") if file.is_file()]
-    if (out["nfiles"], out["size"]) != (len(files), sum(file.stat().st_size for file in files)):
+    if stage is None or out is None or (out.files, out.size) != (len(files), sum(f.stat().st_size for f in files)):
         return {}
-    data = [dep for dep in stage["deps"] if not str(dep["path"]).startswith("src/")]
-    return {str(each["path"]): str(each["md5"]) for each in [*data, out] if "md5" in each}
+    return {item.path: item.md5 for item in (*stage.data, out) if item.md5 is not None}

@@ -1,17 +1,16 @@
-"""Where a model came from: what a version carries of it, as tags and as files, and the git commit."""
+"""Where a model came from: what a version carries of it, as tags and as files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from likewise import artifacts
 from likewise.config import PARAMS_FILE, read_yaml
-from likewise.delivery import card, dvc_lock, tracking
+from likewise.delivery import card, checkout, dvc_lock, tracking
 
 PREFIX = "likewise."
 IDENTITY_TAG = f"{PREFIX}identity"
@@ -56,7 +55,7 @@ def tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
         DATA_TAG: artifacts.sha256(root / artifacts.SAMPLES.path),
         RAW_TAG: _raw_hash(root) or "none",
         f"{PREFIX}params_hash": digest,
-        PARENT_TAG: head(root) or "none",
+        PARENT_TAG: checkout.head(root) or "none",
         f"{PREFIX}source": str(params["ingest"]["source"]),
         f"{PREFIX}kind": artifacts.SUMMARY.read(root)["kind"],
         f"{PREFIX}encoder": artifacts.MODEL.read(root)["encoder"]["name"],
@@ -78,34 +77,5 @@ def keep(root: Path, folder: Path) -> Path:
 def _raw_hash(root: Path) -> str | None:
     """Return DVC's hash of the raw input, where it ran."""
     path = root / dvc_lock.LOCK_FILE
-    found = dvc_lock.raw_input(dvc_lock.read(path)) if path.is_file() else None
+    found = dvc_lock.raw_input(dvc_lock.read(path, only="ingest")) if path.is_file() else None
     return None if found is None else found.md5
-
-
-def head(root: Path) -> str | None:
-    """Return the commit that is checked out; nothing outside a git checkout or before the first commit."""
-    return _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-
-
-def dirty(root: Path) -> bool:
-    """Tell whether a tracked file differs from the commit."""
-    return bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-
-
-def changed(root: Path) -> bool:
-    """Tell whether a tracked file other than `dvc.lock`, which the pipeline itself writes, differs from the commit."""
-    return bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock"))
-
-
-def commit_with_lock(root: Path) -> str | None:
-    """Return the commit if it is clean and holds the `dvc.lock` of this very model; else nothing."""
-    tracked = _git(root, "ls-files", "dvc.lock")
-    return head(root) if tracked and not dirty(root) else None
-
-
-def _git(root: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from likewise import artifacts
 from likewise.config import PARAMS_FILE, read_yaml
-from likewise.delivery import card, labels, promotion, provenance, tracking
+from likewise.delivery import card, checkout, labels, promotion, provenance, tracking
 from likewise.delivery.gate import Rule
 from likewise.delivery.provenance import COMMIT_TAG, IDENTITY_TAG, identity
 from likewise.delivery.store import CHALLENGER, RegistryError, in_turn
@@ -155,7 +155,7 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
 
 def _rebuilt(client: MlflowClient, root: Path, experiment: str, key: str) -> Run:
     """Make the run of a training that MLflow did not see: its commit is told where a clean one holds its lock."""
-    known_by, commit = labels.of_project(root, key), provenance.commit_with_lock(root)
+    known_by, commit = labels.of_project(root, key), checkout.commit_with_lock(root)
     tags = {"likewise.rebuilt": "true"} | ({"mlflow.source.git.commit": commit} if commit else {})
     run = tracking.create_run(client, experiment, key, known_by, **tags)
     tracking.log_dataset(client, run, known_by)
@@ -266,6 +266,6 @@ def _signature(root: Path) -> ModelSignature:
 
 
 def _tag_commit(client: MlflowClient, root: Path, found: ModelVersion) -> None:
-    commit = provenance.commit_with_lock(root)
+    commit = checkout.commit_with_lock(root)
     if commit is not None and COMMIT_TAG not in found.tags:
         client.set_model_version_tag(found.name, found.version, COMMIT_TAG, commit)
