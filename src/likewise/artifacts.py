@@ -348,3 +348,7 @@ ABOUT_INDEX = Json(
 SEARCHED = (EMBEDDINGS.path, INDEX.path, ABOUT_INDEX.path)
 """What a search needs; in the folder of a delivered model the files lie side by side."""
 PORTABLE = File("data/export/encoder.onnx")
+VARIANTS = {name: File(f"data/export/encoder.{name}.onnx") for name in ("fp16", "int8")}
+"""Smaller encoders; there only where they were asked for and could be made."""
+ABOUT_PORTABLE = Json("data/export/onnx.json", ("split", "trials", "samples", "encoders"))
+"""What each ONNX encoder gives on the test trials, and how large it is; or why there is none."""

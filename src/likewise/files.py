@@ -70,6 +70,10 @@ class File:
         """
         return present(root / self.path)
 
+    def remove(self, root: Path) -> None:
+        """Take away what an earlier run wrote, if anything."""
+        (root / self.path).unlink(missing_ok=True)
+
     @contextmanager
     def writing(self, root: Path) -> Iterator[Path]:
         """Give a path to write to; the file appears in its place when the block ends well."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from likewise import artifacts
-from likewise.delivery import portable
+from likewise.delivery import portable, variants
 from likewise.delivery.index import search
 from likewise.delivery.model import load_trained
 from likewise.delivery.searchable import Searchable
@@ -21,7 +21,12 @@ from likewise.stages import export
 from likewise.stages.export import write_index
 from tests.small import Fresh, params
 
-OUTPUTS = (*artifacts.SEARCHED, artifacts.PORTABLE.path)
+OUTPUTS = (
+    *artifacts.SEARCHED,
+    artifacts.PORTABLE.path,
+    *(file.path for file in artifacts.VARIANTS.values()),
+    artifacts.ABOUT_PORTABLE.path,
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +134,35 @@ def test_the_onnx_file_is_whole_and_names_what_goes_in_and_out(evaluated: Path) 
     assert (given.name, out.name) == ("samples", "embeddings")
     assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert given.type.tensor_type.shape.dim[0].dim_param
+
+
+def test_each_onnx_encoder_tells_what_it_loses_on_the_test_pairs(evaluated: Path) -> None:
+    told = artifacts.ABOUT_PORTABLE.read(evaluated)
+    assert (told["split"], told["trials"]) == ("test", len(artifacts.PAIRS["test"].read(evaluated)))
+    assert set(told["encoders"]) == {"fp32", "fp16", "int8"}
+    whole = told["encoders"]["fp32"]
+    assert whole["eer"] == pytest.approx(artifacts.METRICS.read(evaluated)["verification"]["eer"], abs=1e-6)
+    assert whole["largest_difference"] <= portable.TOLERANCE
+    for name, file in artifacts.VARIANTS.items():
+        assert told["encoders"][name]["bytes"] == (evaluated / file.path).stat().st_size
+        assert told["encoders"][name]["eer"] == pytest.approx(whole["eer"], abs=0.05)
+
+
+def test_variants_that_cannot_be_had_or_were_not_asked_for_are_not_there(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise RuntimeError("no kernel for Sort")
+
+    root = fresh()
+    monkeypatch.setitem(variants.VARIANTS, "int8", refuse)
+    export.run(params(root, "export", onnx={"variants": ["int8"], "trials": 30}), root)
+    told = artifacts.ABOUT_PORTABLE.read(root)
+    assert told["encoders"].keys() == {"fp32", "int8"}
+    assert told["encoders"]["int8"] == {"refused": "int8: no kernel for Sort"}
+    assert told["trials"] == 30
+    assert "export: encoder.int8.onnx: there is none: int8: no kernel for Sort" in capsys.readouterr().out
+    assert not any((root / file.path).exists() for file in artifacts.VARIANTS.values())
 
 
 def test_again_gives_the_same_bytes_and_no_place(fresh: Fresh) -> None:

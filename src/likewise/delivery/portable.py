@@ -39,7 +39,7 @@ def export(encoder: Network, samples: np.ndarray[Any, Any]) -> bytes:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             encoder,
             (example,),
             dynamo=True,
@@ -48,7 +48,7 @@ def export(encoder: Network, samples: np.ndarray[Any, Any]) -> bytes:
             output_names=["embeddings"],
             verbose=False,
         )
-    content = _without_traces(program)
+    content = serialised(program.model_proto)
     check_parity(encoder, content, samples)
     return content
 
@@ -61,9 +61,7 @@ def check_parity(encoder: Network, content: bytes, samples: np.ndarray[Any, Any]
     Raises:
         ParityError: when it is more than `TOLERANCE`.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = open_session(content)
     differences = []
     for size in BATCHES:
         batch = np.resize(samples, (size, *samples.shape[1:]))
@@ -78,8 +76,17 @@ def check_parity(encoder: Network, content: bytes, samples: np.ndarray[Any, Any]
     return worst
 
 
-def _without_traces(program: Any) -> bytes:
-    model = program.model_proto
+def open_session(content: bytes) -> Any:
+    """Return ONNX Runtime's session on an ONNX file, with as many threads as PyTorch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def serialised(model: Any) -> bytes:
+    """Return an ONNX model as a file without paths and versions of this machine; the model is stripped of them."""
     for thing in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
         del thing.metadata_props[:]
     for function in model.functions:
