@@ -1,29 +1,20 @@
 from __future__ import annotations
 
 import ast
-import base64
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import mlflow
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from likewise import artifacts
-from likewise.config import read_yaml
 from likewise.delivery import card, checkout, labels, provenance, registry, tracking
 from likewise.delivery.loading import download
-from likewise.delivery.model import Model
 from likewise.delivery.registry import Registered, RegistryError, flatten, register
-from tests.data.pictures import encoded
 from tests.imports import modules, reached
 from tests.small import RULE, Fresh
 
@@ -220,61 +211,6 @@ def top_level(file: Path) -> Iterator[str]:
             yield node.module.split(".")[0]
 
 
-def test_the_signature_says_what_comes_out(delivered: Path) -> None:
-    told = read_yaml(delivered / "MLmodel")["signature"]
-    (out,) = json.loads(told["outputs"])
-    assert out["tensor-spec"] == {"dtype": "float32", "shape": [-1, 8]}
-    assert told["inputs"] is None
-
-
-class TestPyfunc:
-    @pytest.fixture(scope="class")
-    def loaded(self, delivered: Path) -> Any:
-        return mlflow.pyfunc.load_model(str(delivered))
-
-    @pytest.fixture(scope="class")
-    def pictures(self, evaluated: Path) -> Any:
-        return np.array(artifacts.read_media(evaluated)[0][:3])
-
-    @pytest.fixture(scope="class")
-    def wanted(self, delivered: Path, pictures: Any) -> Any:
-        return Model.from_folder(delivered / "artifacts/model").embed(pictures)
-
-    def test_every_form_gives_the_embeddings_of_the_model(self, loaded: Any, pictures: Any, wanted: Any) -> None:
-        files = [encoded(picture[0]) for picture in pictures]
-        text = [base64.b64encode(file).decode("ascii") for file in files]
-        forms = {
-            "bytes": files,
-            "base64": text,
-            "array": pictures,
-            "list of arrays": list(pictures),
-            "whole numbers, as JSON has them": pictures.astype(np.int64),
-            "nested lists": pictures.tolist(),
-            "frame of bytes": pd.DataFrame({"image": files}),
-            "frame of base64": pd.DataFrame({"image": text, "other": 1}),
-            "frame of arrays": pd.DataFrame({"image": list(pictures)}),
-        }
-        for name, form in forms.items():
-            found = loaded.predict(form)
-            assert found.dtype == np.float32, name
-            np.testing.assert_array_equal(found, wanted, err_msg=name)
-
-    @pytest.mark.parametrize(
-        ("given", "words"),
-        [
-            ([b"damaged"], "image 1: not an image that Pillow can read"),
-            (["no base64!"], r"text must be a base64-encoded file \(.*\), given 'no base64!'"),
-            (np.full((1, 1, 8, 8), 0.5), r"arrays must hold whole numbers from 0 to 255, given float64 0\.5 to 0\.5"),
-            (np.full((1, 1, 8, 8), 256), "arrays must hold whole numbers from 0 to 255, given int64 256 to 256"),
-            (np.full((1, 1, 8, 8), -1), "arrays must hold whole numbers from 0 to 255, given int64 -1 to -1"),
-            (np.zeros((1, 3)), r"image 1: an array must be uint8 \(H, W\)"),
-        ],
-    )
-    def test_what_is_no_image_is_refused_with_the_reason(self, loaded: Any, given: Any, words: str) -> None:
-        with pytest.raises(ValueError, match=words):
-            loaded.predict(given)
-
-
 ALONE = """
 import sys
 sys.path = [p for p in sys.path if not p.endswith("src")]
@@ -283,7 +219,7 @@ import mlflow, numpy as np
 model = mlflow.pyfunc.load_model(sys.argv[1])
 import likewise
 print(likewise.__file__)
-print(model.predict(np.zeros((2, 1, 8, 8), dtype=np.uint8)).shape)
+print(model.predict({"sample": np.zeros((2, 1, 8, 8), dtype=np.uint8)}).shape)
 """
 
 

@@ -107,7 +107,7 @@ def test_every_way_to_an_embedding_gives_the_same(root: Path) -> None:
     (portable,) = session.run(["embeddings"], {"samples": np.array(media)})
     unseen = evaluate.embed_samples(root)
     model, files = Model.from_folder(delivered(root)), [root / "raw" / path for path in samples["path"]]
-    content = pd.DataFrame({"sound": [file.read_bytes() for file in files]})
+    content = pd.DataFrame({"sample": [file.read_bytes() for file in files]})
     found = {
         "the encoder": by_hand(root, windows),
         "ONNX": by_hand(root, portable),

@@ -137,7 +137,12 @@ class Model:
         return [Comparison(*seen, seen[1] >= threshold, threshold) for seen in self._seen(measured)]
 
     def enrol(self, samples: Enrolment) -> Gallery:
-        """Return a gallery of named samples, in which `identify` and `search` look from now on.
+        """Return what `gallery_of` makes of named samples; `identify` and `search` look in it from now on."""
+        self.gallery = self.gallery_of(samples)
+        return self.gallery
+
+    def gallery_of(self, samples: Enrolment) -> Gallery:
+        """Return a gallery of named samples.
 
         Args:
             samples: names with their samples, several a name if there are.
@@ -149,14 +154,12 @@ class Model:
         listed = list(_named(samples))
         if not listed:
             raise GalleryError("there is nobody to enrol")
-        if any(not name.strip() for name, _ in listed):
+        names = tuple(name for name, _ in listed)
+        if not all(name.strip() for name in names):
             raise GalleryError("a name is empty; give each sample the name of who it is")
-        ids = tuple(
-            str(item) if isinstance(item, str | Path) else f"{name} {n}" for n, (name, item) in enumerate(listed, 1)
-        )
+        ids = tuple(_id(item, f"{name} {place}") for place, (name, item) in enumerate(listed, start=1))
         embeddings = self.embed(item for _, item in listed)
-        self.gallery = Gallery(embeddings, ids, tuple(name for name, _ in listed), self.distance.name, self.weights)
-        return self.gallery
+        return Gallery(embeddings, ids, names, self.distance.name, self.weights)
 
     def identify(self, probe: Item, gallery: Gallery | None = None, *, far: float | None = None) -> Identification:
         """Tell who of a gallery somebody is; the name is None where that is nobody.
@@ -287,6 +290,10 @@ def load_trained(root: Path) -> tuple[encoders.Network, str]:
         ModelError: when it is missing or broken.
     """
     return load_encoder(root / files.MODEL.path, root / files.WEIGHTS.path)
+
+
+def _id(item: Item, otherwise: str) -> str:
+    return str(item) if isinstance(item, str | Path) else otherwise
 
 
 def _named(samples: Enrolment) -> Iterator[tuple[str, Item]]:

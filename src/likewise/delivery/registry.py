@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from likewise import artifacts
 from likewise.config import PARAMS_FILE, read_yaml
+from likewise.data import kinds
 from likewise.delivery import card, checkout, labels, promotion, provenance, tracking
 from likewise.delivery.gate import Rule
 from likewise.delivery.provenance import COMMIT_TAG, IDENTITY_TAG, identity
+from likewise.delivery.signature import input_example, signature_of
 from likewise.delivery.store import CHALLENGER, RegistryError, in_turn
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import Model as MlflowModel
-    from mlflow.models import ModelSignature
 
 __all__ = ["Registered", "RegistryError", "flatten", "identity", "register"]
 
@@ -39,6 +39,8 @@ PINNED = (
     "ruamel.yaml",
     "pyarrow",
     "pandera",
+    "soundfile",
+    "soxr",
 )
 """What the delivered code imports; the version's requirements name what is installed."""
 
@@ -234,35 +236,24 @@ def _save(root: Path, folder: Path, about: MlflowModel) -> None:
     delivered.mkdir()
     for path in artifacts.DELIVERED:
         shutil.copy2(root / path, delivered)
-    with warnings.catch_warnings():
-        # The signature names the output alone, and an example of the input would say that there is one form of it.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided", category=UserWarning)
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            mlflow_model=about,
-            python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"model": str(delivered), "pipeline": str(provenance.keep(root, folder.with_name("pipeline")))},
-            code_paths=[str(Path(__file__).parents[1])],
-            signature=_signature(root),
-            pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
-        )
+    told = artifacts.MODEL.read(root)
+    width = told["encoder"]["embedding"] * told["encoder"].get("members", 1)
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        mlflow_model=about,
+        python_model=str(Path(__file__).with_name("pyfunc.py")),
+        artifacts={"model": str(delivered), "pipeline": str(provenance.keep(root, folder.with_name("pipeline")))},
+        code_paths=[str(Path(__file__).parents[1])],
+        signature=signature_of(width),
+        input_example=input_example(kinds.build(**told["preprocessing"])),
+        pip_requirements=[f"{library}=={installed(library)}" for library in PINNED],
+    )
 
 
 def _measured_at(client: MlflowClient, run_id: str, metrics: Mapping[str, float]) -> int:
     """Return when the run's figures were logged: all of them at once, so one tells it for all."""
     name = next(iter(metrics))
     return max(metric.timestamp for metric in client.get_metric_history(run_id, name))
-
-
-def _signature(root: Path) -> ModelSignature:
-    """Return what comes out; a schema of what goes in would let through one form of image only."""
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    encoder = artifacts.MODEL.read(root)["encoder"]
-    width = encoder["embedding"] * encoder.get("members", 1)
-    return ModelSignature(outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, width))]))
 
 
 def _tag_commit(client: MlflowClient, root: Path, found: ModelVersion) -> None:

@@ -67,7 +67,7 @@ def connect(uri: str) -> MlflowClient:
     """Return a client of a tracking store and its registry."""
     import logging
 
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with settings({}):
         import mlflow
