@@ -141,6 +141,15 @@ def test_a_gallery_of_the_servers_own(
         mlflow.pyfunc.load_model(str(delivered))
 
 
+def test_the_servers_own_export_is_searched(
+    delivered: Path, evaluated: Path, pictures: Array, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKEWISE_EXPORT", str(evaluated / "data" / "export"))
+    serving = mlflow.pyfunc.load_model(str(delivered))
+    found = serving.predict(pd.DataFrame({"sample": texts[:1]}), params={"task": "search", "k": 2})
+    assert found["ids"][0][0] == artifacts.EMBEDDINGS.read(evaluated)["id"][0]
+
+
 def test_files_are_read_only_below_the_folder_that_the_environment_names(
     loaded: Any, files: list[bytes], model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,7 +198,7 @@ def test_requirements_name_all_that_the_delivered_code_imports() -> None:
     wanted = {name for module in reached("likewise.delivery.model") for name in top_level(known[module])}
     outside = wanted - set(sys.stdlib_module_names) - {"likewise"}
     # pydantic asks for its core by the exact version.
-    names = {"PIL": "pillow", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
+    names = {"PIL": "pillow", "faiss": "faiss-cpu", "ruamel": "ruamel.yaml", "pydantic_core": "pydantic"}
     assert {names.get(name, name) for name in outside} <= set(registry.PINNED)
 
 

@@ -25,6 +25,8 @@ FILES = "LIKEWISE_FILES"
 """The folder whose files `file:name` may name; unset, none may, so that a server reads no files for its callers."""
 GALLERY = "LIKEWISE_GALLERY"
 """A gallery that `likewise enrol` wrote, in which `identify` and `search` look when a request brings none."""
+EXPORT = "LIKEWISE_EXPORT"
+"""The folder that `export` wrote, in which `search` looks when there is no gallery."""
 
 
 class Refused(MlflowException, ValueError):  # noqa: N818 - it reads as what the request is
@@ -42,12 +44,14 @@ class Embedder(PythonModel):
     """
 
     def load_context(self, context: Any) -> None:
-        """Load the model from the files that MLflow put in place, and the gallery that the environment names."""
+        """Load the model from the files that MLflow put in place, and what the environment names to look in."""
+        from likewise.delivery.exported import Exported
         from likewise.delivery.gallery import Gallery
         from likewise.delivery.model import Model
 
         self._model = Model.from_folder(Path(context.artifacts["model"]))
-        stored = os.environ.get(GALLERY)
+        stored, folder = os.environ.get(GALLERY), os.environ.get(EXPORT)
+        self._model.exported = Exported(Path(folder), self._model.weights) if folder else None
         self._gallery = Gallery.load(stored) if stored else None
         if self._gallery is not None:
             self._gallery.check(self._model.distance.name, self._model.weights)
@@ -63,7 +67,7 @@ class Embedder(PythonModel):
 
         - `embed`: each `sample`'s embedding, float32 (n, embedding).
         - `compare`: of each `left` and `right` distance, score, probability, same and threshold.
-        - `identify`: who each `sample` without a `name` is among those that have one, or among the server's gallery.
+        - `identify`: who each `sample` without a `name` is among those that have one, or in the server's gallery.
         - `search`: the ids, names and distances of the `k` enrolled ones nearest to each `sample` without a name.
 
         Args:

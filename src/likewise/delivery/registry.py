@@ -41,6 +41,7 @@ PINNED = (
     "pandera",
     "soundfile",
     "soxr",
+    "faiss-cpu",
 )
 """What the delivered code imports; the version's requirements name what is installed."""
 
