@@ -180,6 +180,28 @@ def test_promote_and_rollback_say_who_is_champion(fresh: Fresh, run: Likewise) -
     assert json.loads(run(root, "rollback", "--reason", "y", "--json").out) == {"name": "likewise", "champion": 1}
 
 
+def test_lineage_tells_where_a_version_came_from(registered: tuple[Path, Registered], run: Likewise) -> None:
+    root, made = registered
+    told = json.loads(run(root, "lineage", "--json").out)
+    assert (told["name"], told["version"], told["run_id"]) == ("likewise", 1, made.run_id)
+    assert told["hashes"]["weights"] == artifacts.file_sha256(root / artifacts.WEIGHTS.path)
+    text = run(root / "data", "lineage", "likewise/1").out
+    assert text.startswith("likewise 1 (champion)\n")
+    assert told["hashes"]["identity"] in text
+    samples = artifacts.sha256(root / artifacts.SAMPLES.path)
+    (found,) = json.loads(run(root, "lineage", "--data", samples[:8], "--json").out)
+    assert (found["version"], found["by"]) == (1, [f"samples {samples}"])
+    assert run(root, "lineage", "--commit", "deadbeef").out == "no registered version was made from deadbeef\n"
+
+
+def test_lineage_refuses_in_a_line(registered: tuple[Path, Registered], tmp_path: Path, run: Likewise) -> None:
+    root, _ = registered
+    refused(run(root, "lineage", "7"), "7: there is no such version of likewise; known: 1 (champion)")
+    refused(run(root, "lineage", "--data", "ab", "--commit", "cd"), "give --data or --commit, not both")
+    refused(run(root, "lineage", "--data", "ab"), "give at least the first 4 characters of a hash")
+    refused(run(tmp_path, "lineage"), "outside a project MLFLOW_TRACKING_URI must say where the registry is")
+
+
 def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: Likewise) -> None:
     root = fresh()
     first = json.loads(run(root, "register", "--json").out)

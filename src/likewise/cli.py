@@ -1,4 +1,4 @@
-"""The command line: `likewise augment | check | compare | promote | register | rollback | where`."""
+"""The command line: `likewise augment | check | compare | lineage | promote | register | rollback | where`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 for command in (
     pipeline.check,
     pipeline.register,
+    registry.lineage,
     registry.promote,
     registry.rollback,
     using.compare,

@@ -18,7 +18,7 @@ from likewise.delivery.loading import download
 from likewise.delivery.model import Model
 from likewise.delivery.promotion import promote, rollback
 from likewise.delivery.registry import Registered, RegistryError, register
-from likewise.delivery.store import holder
+from likewise.delivery.store import HEADING, holder
 from likewise.delivery.trials import GateTrials, NotComparable
 from tests.data.pictures import encoded
 from tests.small import RULE, Fresh
@@ -147,7 +147,7 @@ def test_a_page_has_room_for_the_newest_decisions() -> None:
         page = promotion.noted(page, f"Decision {number}: {'because ' * 20}")
         assert len(page) <= card.PAGE
     assert page.startswith("# Card\n\nxxx")
-    assert page.count(promotion.HEADING) == page.count(promotion.OLDER) == 1
+    assert page.count(HEADING) == page.count(promotion.OLDER) == 1
     told = [int(line.split()[2].rstrip(":")) for line in page.splitlines() if line.startswith("- Decision")]
     assert told == list(range(40 - len(told), 40))
     assert len(told) >= 4

@@ -1,4 +1,4 @@
-"""Commands on the registry: `likewise promote | rollback`."""
+"""Commands on the registry: `likewise lineage | promote | rollback`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from likewise.commands.options import JsonFlag
-from likewise.config import load_params, project_root
+from likewise.config import ConfigError, load_params, project_root
+
+Address = Annotated[str, typer.Argument(help="A version: 3, champion, likewise/3 or models:/likewise@champion.")]
 
 
 def promote(
@@ -37,6 +39,43 @@ def rollback(
     name = _registered_name(root)
     version = promotion.rollback(root, name=name, reason=reason)
     print(json.dumps({"name": name, "champion": version}) if as_json else f"{name} {version} is the champion again")
+
+
+def lineage(
+    version: Address = "champion",
+    data: Annotated[str | None, typer.Option(help="A hash of data: list the versions made from it.")] = None,
+    commit: Annotated[str | None, typer.Option(help="A git commit: list the versions made from it.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell where a version came from and how to make it again; or which versions came from some data or commit."""
+    from dataclasses import asdict
+
+    from likewise.delivery import lineage as origins
+    from likewise.delivery import lineage_text
+
+    root = _root_if_any()
+    if data is not None and commit is not None:
+        raise ValueError("give --data or --commit, not both")
+    if data is None and commit is None:
+        found = origins.of_version(root, version, name=_meant(root))
+        print(json.dumps(asdict(found), indent=2, default=str) if as_json else lineage_text.of_version(found))
+        return
+    made = origins.of_commit(root, commit) if commit is not None else origins.of_data(root, data or "")
+    wanted = commit or data or ""
+    print(json.dumps([asdict(each) for each in made]) if as_json else lineage_text.of_versions(made, wanted))
+
+
+def _root_if_any() -> Path | None:
+    """Return the project's root, or None outside one: a registry elsewhere can be asked from anywhere."""
+    try:
+        return project_root()
+    except ConfigError:
+        return None
+
+
+def _meant(root: Path | None) -> str:
+    """Return the registered model that an address without a name means."""
+    return "likewise" if root is None else _registered_name(root)
 
 
 def _registered_name(root: Path) -> str:

@@ -14,16 +14,13 @@ from likewise.delivery import card
 from likewise.delivery.gate import Decision, Judged, Rule, judge
 from likewise.delivery.loading import download
 from likewise.delivery.model import Model, ModelError
-from likewise.delivery.store import CHALLENGER, CHAMPION, PREVIOUS, RegistryError, holder, in_turn
+from likewise.delivery.store import CHALLENGER, CHAMPION, GATE_TAG, HEADING, PREVIOUS, RegistryError, holder, in_turn
 from likewise.delivery.trials import GateTrials, NotComparable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-GATE_TAG = "likewise.gate"
-"""Of a version: what was decided last, `promoted` or `kept`; tags below it say against whom, why, by which figures."""
 TRIALS_FOLDER = "gate"
-HEADING = "## Decisions"
 OLDER = "- (older decisions are in the tags of the versions)"
 REASON = 600
 """So many characters of a decision stand on the page; its tag holds up to `TAG`, as MLflow does on PostgreSQL."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+GATE_TAG = "likewise.gate"
+"""Of a version: what was decided last, `promoted` or `kept`; tags below it say against whom, why, by which figures."""
+HEADING = "## Decisions"
+"""Below it on a version's page stands what was decided on it."""
 
 
 class RegistryError(ValueError):
