@@ -324,11 +324,12 @@ EMBEDDINGS = Table(
         {
             "id": _column(unique=True),
             "class": _column(nullable=True),
-            "split": _column(pandera.Check.isin(SPLITS)),
+            "split": _column(pandera.Check.isin(SPLITS), nullable=True),
         }
     ),
     vector=True,
 )
+"""An embedding a sample; one that came after the model was made is in no split."""
 INDEX = File("data/export/index.faiss")
 ABOUT_INDEX = Json(
     "data/export/index.json",

@@ -109,6 +109,20 @@ class Searchable:
 
 def describe(index: faiss.Index, recall: Recall, *, distance: str, root: Path) -> dict[str, Any]:
     """Return what `index.json` says of the index that lies in the project, beside its embeddings."""
+    weights = artifacts.MODEL.read(root)["weights_sha256"]
+    return about(index, recall, distance=distance, weights=weights, folder=(root / artifacts.INDEX.path).parent)
+
+
+def about(index: faiss.Index, recall: Recall, *, distance: str, weights: str, folder: Path) -> dict[str, Any]:
+    """Return what `index.json` says of the index that lies in a folder, beside its embeddings.
+
+    Args:
+        index: the index.
+        recall: what it finds of the exact answer.
+        distance: name of the distance.
+        weights: the SHA-256 of the weights that made the embeddings.
+        folder: where both files lie.
+    """
     from likewise.delivery import index as indexing
 
     return {
@@ -118,9 +132,9 @@ def describe(index: faiss.Index, recall: Recall, *, distance: str, root: Path) -
         "count": index.ntotal,
         "settings": indexing.settings(index),
         "recall": {"neighbours": indexing.NEIGHBOURS, **asdict(recall)},
-        "weights_sha256": artifacts.MODEL.read(root)["weights_sha256"],
-        "embeddings_sha256": artifacts.file_sha256(root / artifacts.EMBEDDINGS.path),
-        "index_sha256": artifacts.file_sha256(root / artifacts.INDEX.path),
+        "weights_sha256": weights,
+        "embeddings_sha256": artifacts.file_sha256(folder / Path(artifacts.EMBEDDINGS.path).name),
+        "index_sha256": artifacts.file_sha256(folder / Path(artifacts.INDEX.path).name),
     }
 
 
