@@ -162,15 +162,16 @@ def test_the_folder_is_one_that_a_model_searches(model: Model, inbox: Path, tmp_
     run(model, inbox, out)
     folder = parts.model_folder(out, model.weights)
     place = folder / collection.FOLDER
-    told = collection.publish(collection.collect(out, folder), model, delivered, place, RULE)
+    collection.deliver(delivered, folder)
+    told = collection.publish(collection.collect(out, folder), model, folder, RULE)
     assert (told["count"], told["kind"]) == (10, "flat")
     hits = load(place).search(inbox / "ann/3.png", 1)
     assert [(hit.id, hit.name) for hit in hits] == [("ann/3.png", "ann")]
     before = (place / "index.faiss").stat().st_mtime_ns
-    assert collection.publish(collection.collect(out, folder), model, delivered, place, RULE) == told
+    assert collection.publish(collection.collect(out, folder), model, folder, RULE) == told
     assert (place / "index.faiss").stat().st_mtime_ns == before
     (place / "index.faiss").write_bytes(b"half of it")
-    collection.publish(collection.collect(out, folder), model, delivered, place, RULE)
+    collection.publish(collection.collect(out, folder), model, folder, RULE)
     assert load(place).search(inbox / "ann/3.png", 1)[0].id == "ann/3.png"
 
 

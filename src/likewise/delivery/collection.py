@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,16 +48,30 @@ def collect(out: Path, folder: Path) -> pd.DataFrame:
     return frame[[*_TABLE.types.names, "vector"]].sort_values("id", ignore_index=True)
 
 
-def publish(frame: pd.DataFrame, model: Model, delivered: Path, folder: Path, rule: IndexRule) -> Mapping[str, object]:
-    """Write the table, the index and the model, unless they are there already; return what is said of the index.
+def deliver(source: Path, folder: Path) -> Path:
+    """Copy the files of a model to where the index will be, for who embeds to take, and return where they are then.
+
+    Args:
+        source: the folder of its files.
+        folder: of the model's embeddings.
+    """
+    place = folder / FOLDER / "model"
+    for name in artifacts.DELIVERED:
+        with files.replacing(place / Path(name).name) as partial:
+            shutil.copyfile(source / Path(name).name, partial)
+    return place
+
+
+def publish(frame: pd.DataFrame, model: Model, folder: Path, rule: IndexRule) -> Mapping[str, Any]:
+    """Write the table and the index beside the model, unless they are there; return what is said of the index.
 
     Args:
         frame: as `collect` returns it.
         model: the model that made the vectors.
-        delivered: the folder of its files.
-        folder: where to write.
+        folder: of its embeddings.
         rule: which index.
     """
+    folder /= FOLDER
     import faiss
 
     from likewise.delivery import index, searchable
@@ -72,9 +87,6 @@ def publish(frame: pd.DataFrame, model: Model, delivered: Path, folder: Path, ru
             faiss.write_index(made, str(partial))
         told = searchable.about(made, recall, distance=model.distance.name, weights=model.weights, folder=folder)
         _ABOUT.write(told, folder)
-    for name in artifacts.DELIVERED:
-        with files.replacing(folder / "model" / Path(name).name) as partial:
-            shutil.copyfile(delivered / Path(name).name, partial)
     return _ABOUT.read(folder) if (folder / _ABOUT.path).is_file() else {}
 
 

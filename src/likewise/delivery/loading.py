@@ -35,7 +35,7 @@ def load(source: str | Path = "models:/likewise@champion", *, device: str = "cpu
         ValueError: when the device is not there.
     """
     registered = str(source).startswith("models:/")
-    folder = download(str(source)) if registered else _model_in(Path(source))
+    folder = folder_of(source)
     model = Model.from_folder(folder)
     model.exported = _exported(model, _here() if registered else folder)
     if device != "cpu":
@@ -43,6 +43,15 @@ def load(source: str | Path = "models:/likewise@champion", *, device: str = "cpu
 
         model.encoder.to(runtime.device(device))
     return model
+
+
+def folder_of(source: str | Path) -> Path:
+    """Return the local folder that holds the files of a model, whose address is as `load` takes it.
+
+    Raises:
+        ModelError: when there is no such version, or the registry cannot be reached.
+    """
+    return download(str(source)) if str(source).startswith("models:/") else _model_in(Path(source))
 
 
 def _model_in(folder: Path) -> Path:
