@@ -120,7 +120,7 @@ def test_compare_refuses_in_a_line(
     refused(run(tmp_path, "compare", pictures[0], bad, "--model", folder), f"{bad}: not an image that Pillow can read")
     refused(run(tmp_path, "compare", tmp_path / "gone.png", bad, "--model", folder), "No such file or directory")
     refused(run(tmp_path, "compare", tmp_path, bad, "--model", folder), "Is a directory")
-    refused(run(tmp_path, "compare", *pictures, "--model", tmp_path), "model.json: missing")
+    refused(run(tmp_path, "compare", *pictures, "--model", tmp_path / "empty"), "model.json: missing")
     refused(run(tmp_path, "compare", *pictures), "outside a project MLFLOW_TRACKING_URI must say")
     refused(run(evaluated, "compare", *pictures), "there is no registry")
 

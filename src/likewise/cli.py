@@ -1,4 +1,4 @@
-"""The command line: `likewise augment | check | compare | lineage | promote | register | rollback | where`."""
+"""The command line: `likewise` and its commands, whose groups are the modules of `commands/`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sys
 import typer
 
 from likewise.commands import pipeline, registry, using
-from likewise.config import wait_passively
+from likewise.config import ConfigError, legible, wait_passively
 
 app = typer.Typer(
     help="Are these two the same? Siamese networks from raw data to a registered model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Frames around help and mistakes are for terminals.
+    rich_markup_mode="rich" if sys.stdout.isatty() and sys.stderr.isatty() else None,
 )
 
 for command in (
@@ -23,6 +25,10 @@ for command in (
     registry.promote,
     registry.rollback,
     using.compare,
+    using.embed,
+    using.enrol,
+    using.identify,
+    using.search,
     pipeline.augment,
     pipeline.where,
 ):
@@ -35,7 +41,9 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        print(f"likewise: {error}", file=sys.stderr)
+        # Only mistakes in the params are several lines.
+        said = str(error) if isinstance(error, ConfigError) else legible(str(error))
+        print(f"likewise: {said}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -19,6 +19,7 @@ from likewise.data.raw import MAX_BYTES, Content, Member, Raw, Reader, Source, U
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 OUTSIDE = "a link that leads outside the folder"
+NO_CLASS = "no class folder"
 
 
 def open_folder(path: Path, *, follow_links: bool = False, skip: Collection[str] = ()) -> Source:
@@ -210,7 +211,7 @@ def _sample(member: Member, name: str) -> Raw:
         label=label or None,
         path=member.name,
         group=sys.intern(label.rpartition("/")[0]) or None,
-        refused=member.refused or (None if label else "no class folder"),
+        refused=member.refused or (None if label else NO_CLASS),
         place=member.extent,
     )
 

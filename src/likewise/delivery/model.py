@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from likewise import distances, files
 from likewise.data import kinds
 from likewise.data.batches import Media
-from likewise.data.raw import Unreadable
+from likewise.data.raw import MAX_BYTES, Unreadable
 from likewise.data.rows import offsets_of
 from likewise.delivery.answers import Comparison, Hit, Identification
 from likewise.delivery.exported import Exported
@@ -112,8 +113,12 @@ class Model:
             Unreadable: when an item is not of the model's kind: which one, and the reason.
             FileNotFoundError: when a path does not exist.
         """
-        parts = [self._embedded(rows) for rows in self._batches(items)]
-        return np.concatenate(parts) if parts else np.empty((0, self.encoder.embedding), dtype=np.float32)
+        return self._whole(self._batches(items))
+
+    def embed_readable(self, items: Iterable[Item]) -> tuple[np.ndarray[Any, Any], dict[int, str]]:
+        """Return the embeddings of those items that can be read, and why the others cannot, by their places from 0."""
+        refused: dict[int, str] = {}
+        return self._whole(self._batches(items, refused)), refused
 
     def compare(self, left: Item, right: Item, *, far: float | None = None) -> Comparison:
         """Tell whether two items are the same, how far they are and how sure that is.
@@ -240,31 +245,56 @@ class Model:
             )
         return self.exported
 
+    def _whole(self, batches: Iterable[list[np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
+        parts = [self._embedded(rows) for rows in batches]
+        return np.concatenate(parts) if parts else np.empty((0, self.encoder.embedding), dtype=np.float32)
+
     def _embedded(self, rows: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         offsets = offsets_of(np.array([len(each) for each in rows], dtype=np.int64))
         media = Media(np.concatenate(rows), offsets, device=next(self.encoder.parameters()).device)
         return embed(self.encoder, media, np.arange(len(media)), batch_size=BATCH).numpy()
 
-    def _batches(self, items: Item | Iterable[Item]) -> Iterator[list[np.ndarray[Any, Any]]]:
-        """Yield the rows of some items, an array an item, `BATCH` rows in all or the few more of the last item."""
+    def _batches(
+        self, items: Item | Iterable[Item], refused: dict[int, str] | None = None
+    ) -> Iterator[list[np.ndarray[Any, Any]]]:
+        """Yield the rows of some items, an array an item, `BATCH` rows in all or the few more of the last item.
+
+        With `refused` items that cannot be read are passed over, and go there with the reason.
+        """
         batch: list[np.ndarray[Any, Any]] = []
         held = 0
-        for place, item in enumerate([items] if isinstance(items, str | Path | bytes) else items, start=1):
-            batch.append(self._rows(item, place))
-            held += len(batch[-1])
+        for place, item in enumerate([items] if isinstance(items, str | Path | bytes) else items):
+            try:
+                rows = self.preprocessing.rows(_content(item))
+            except (Unreadable, OSError) as error:
+                if refused is None:
+                    raise self._told(error, item, place) from None
+                refused[place] = str(error)
+                continue
+            batch.append(rows)
+            held += len(rows)
             if held >= BATCH:
                 yield batch
                 batch, held = [], 0
         if batch:
             yield batch
 
-    def _rows(self, item: Item, place: int) -> np.ndarray[Any, Any]:
-        content = Path(item).read_bytes() if isinstance(item, str | Path) else item
-        try:
-            return self.preprocessing.rows(content)
-        except Unreadable as error:
-            which = item if isinstance(item, str | Path) else f"{self.preprocessing.kind} {place}"
-            raise Unreadable(f"{which}: {error}") from None
+    def _told(self, error: Unreadable | OSError, item: Item, place: int) -> Exception:
+        """Return the error with the item that it is about."""
+        if isinstance(error, OSError):
+            return error
+        which = item if isinstance(item, str | Path) else f"{self.preprocessing.kind} {place + 1}"
+        return Unreadable(f"{which}: {error}")
+
+
+def _content(item: Item) -> bytes | np.ndarray[Any, Any]:
+    if not isinstance(item, str | Path):
+        return item
+    with Path(item).open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MAX_BYTES:
+            raise Unreadable(f"{size} bytes, more than {MAX_BYTES}")
+        return stream.read()
 
 
 def load_encoder(description: Path, weights: Path) -> tuple[encoders.Network, str]:
@@ -306,8 +336,9 @@ def _named(samples: Enrolment) -> Iterator[tuple[str, Item]]:
 
 
 def _read(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    text = _present(path).read_bytes()
     try:
-        content = json.loads(_present(path).read_text(encoding="utf-8"))
+        content = json.loads(text.decode("utf-8"))
     except ValueError as error:
         raise ModelError(f"{path}: not a model's file ({error})") from None
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
