@@ -29,6 +29,9 @@ POOLS = {"cpu": "data stages, reports, everything that needs no GPU", "gpu": "tr
 SILENCE_SECONDS = 90
 """How long a run may be silent before it counts as crashed: three of its heartbeats."""
 
+PAUSE_SECONDS = 15
+"""How long after a crash a run is started again."""
+
 TRIES = 3
 """How often a crashed run is started in all."""
 
@@ -50,12 +53,13 @@ def main() -> None:
         sys.exit(f"deploy: {error}")
 
 
-def deploy(root: Path, *, silence: float = SILENCE_SECONDS) -> None:
+def deploy(root: Path, *, silence: float = SILENCE_SECONDS, pause: float = PAUSE_SECONDS) -> None:
     """Make or update pools, deployments, automations and the webhook, and say where runs get their code from.
 
     Args:
         root: the project's root.
         silence: seconds without a heartbeat after which a run counts as crashed.
+        pause: seconds after which a crashed run is started again.
 
     Raises:
         DeployError: when the server does not answer, or a deployment is wrong.
@@ -69,7 +73,7 @@ def deploy(root: Path, *, silence: float = SILENCE_SECONDS) -> None:
         code = code_of(root)
         put_deployments(root, code)
         webhook = make_webhook(client)
-        for automation in automations(silence=silence, webhook=webhook):
+        for automation in automations(silence=silence, pause=pause, webhook=webhook):
             make_automation(client, automation)
     print(f"deployed; runs use branch {code['LIKEWISE_GIT_BRANCH']} of {code['LIKEWISE_GIT_URL']}")
     unsaved = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
@@ -112,7 +116,7 @@ def put_deployments(root: Path, code: dict[str, str]) -> None:
         raise DeployError(f"prefect.yaml was not deployed:\n{done.stdout.strip()}")
 
 
-def automations(*, silence: float, webhook: UUID) -> list[Automation]:
+def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRIES) -> list[Automation]:
     """Return what the server does by itself, besides the triggers in prefect.yaml.
 
     A run whose heartbeats stop has crashed: its worker was killed, or its machine lost. A crashed run is started again
@@ -120,7 +124,7 @@ def automations(*, silence: float, webhook: UUID) -> list[Automation]:
     """
     runs = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
     ours = ResourceSpecification({"prefect.resource.id": "prefect.tag.likewise", "prefect.resource.role": "tag"})
-    tries = [str(number) for number in range(1, TRIES)]
+    before_last = [str(number) for number in range(1, tries)]
     final = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "NothingChanged")}
     told = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}
     return [
@@ -140,13 +144,18 @@ def automations(*, silence: float, webhook: UUID) -> list[Automation]:
         ),
         Automation(
             name="likewise: start crashed runs again",
+            # Not at once: a worker reports a killed run twice, seconds apart; the second report would hit the new try.
             trigger=EventTrigger(
-                expect={"prefect.flow-run.Crashed"},
-                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": tries}),
+                after={"prefect.flow-run.Crashed"},
+                expect={"prefect.flow-run.AwaitingRetry", "prefect.flow-run.Running"},
+                match=ResourceSpecification(
+                    {"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": before_last}
+                ),
                 match_related=ours,
                 for_each={"prefect.resource.id"},
-                posture=Posture.Reactive,
+                posture=Posture.Proactive,
                 threshold=1,
+                within=timedelta(seconds=pause),
             ),
             actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="It crashed.")],
         ),

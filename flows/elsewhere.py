@@ -60,12 +60,12 @@ def train(root: Path, *, pool: str, seconds: float | None) -> None:
     texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in stages.sources(root)}
     hours = None if seconds is None else seconds / 3600
     get_run_logger().info("train: on pool %s", pool)
-    wait(run(TRAIN, {"commit": commit, "sources": texts, "stage_hours": hours}))
+    wait(run(TRAIN, {"commit": commit, "sources": texts, "stage_hours": hours}, name=f"train {commit[:7]}"))
 
 
-def run(deployment: str, parameters: dict[str, Any]) -> FlowRun:
+def run(deployment: str, parameters: dict[str, Any], *, name: str) -> FlowRun:
     """Start a run of a deployment, shown below this one, and return it."""
-    started = run_deployment(deployment, parameters=parameters, timeout=0)
+    started = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)
     assert isinstance(started, FlowRun)
     return started
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -131,7 +132,11 @@ def lines(
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the child's whole group: asked first, killed if it takes longer than the grace."""
+    """End the child's whole group: asked first, killed if it takes longer than the grace.
+
+    What left the group, as torchrun's processes do, has been ended by whoever started it, or is killed.
+    """
+    started = descendants(child.pid)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
@@ -140,6 +145,17 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
         if _ends(child, GRACE_SECONDS):
             break
     child.wait()
+    for each in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return all processes that a process started."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _ends(child: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from prefect import State, flow
-from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import changes, elsewhere, stages
+from flows import changes, elsewhere, stages, summary
 from flows.train import Commit, Hours, run_and_push
 from likewise.config import STAGES, load_params, project_root
 
@@ -45,7 +44,7 @@ def retrain(
     if changed:
         run_stages(root, train_on=train_on, seconds=None if stage_hours is None else stage_hours * 3600)
     done = stages.register(root)
-    create_markdown_artifact(key="retrain-summary", markdown=summarise(done), description="What retrain made")
+    summary.publish(done, root, changed=changed)
     if changed:
         return done
     get_run_logger().info("nothing changed: no stage ran")
@@ -55,23 +54,11 @@ def retrain(
 def run_stages(root: Path, *, train_on: str, seconds: float | None) -> None:
     """Run what is stale, in order; other clones get what each stage made before the next one runs."""
     for stage in STAGES:
-        if stage == "train" and (pool := elsewhere.pool_for(train_on)):
+        if stage == "train" and stages.must_run(stage, root) and (pool := elsewhere.pool_for(train_on)):
             elsewhere.train(root, pool=pool, seconds=seconds)
         run_and_push(stage, root, seconds=seconds)
     if not stages.remotes(root):
         get_run_logger().warning(stages.NO_REMOTE)
-
-
-def summarise(done: dict[str, Any]) -> str:
-    """Return the registered version and its figures in Markdown."""
-    shown = {name: value for name, value in sorted(done["metrics"].items()) if not name.endswith(("_low", "_high"))}
-    rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in shown.items())
-    aliases = ", ".join(done["aliases"]) or "none"
-    made = "new" if done["created"] else "already there"
-    return (
-        f"# {done['name']} version {done['version']} ({made})\n\nAliases: {aliases}\n\n"
-        f"| metric | value |\n|---|---|\n{rows}\n"
-    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import requests
 import typer
 
@@ -167,21 +166,7 @@ def online(api: str, pool: str) -> bool:
 def end(servers: Sequence[Server]) -> None:
     """End the servers, the workers first, and the runs that the workers started, which are groups of their own."""
     for server in reversed(servers):
-        started = descendants(server.group.child.pid)
         server.group.end()
-        left = [each for each in started if each.is_running()]
-        for each in left:
-            each.terminate()
-        for each in psutil.wait_procs(left, timeout=process.GRACE_SECONDS)[1]:
-            each.kill()
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    """Return all processes that a process started."""
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
 
 
 def main(

@@ -15,11 +15,14 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows import process
+from flows import process, progress
 from likewise.config import read_yaml
 
 CHATTER = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`|(Updating|Generating) lock file).*|\s*")
 """What DVC says after each stage, which is for a person at a terminal."""
+
+RUNNING = "Running stage '{}'"
+"""What DVC says before it runs a stage, and not where it restores one."""
 
 REFUSED = 2
 """What a stage exits with on bad input, which trying again does not mend."""
@@ -72,14 +75,13 @@ def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> boo
     retry_jitter_factor=0.5,
     retry_condition_fn=worth_retrying,
 )
-def run_stage(stage: str, root: Path, seconds: float | None = None, watch: Callable[[str], None] | None = None) -> bool:
+def run_stage(stage: str, root: Path, seconds: float | None = None) -> bool:
     """Run one stage if it is stale and no other clone has run it; DVC decides.
 
     Args:
         stage: its name.
         root: the project's root.
         seconds: how long it may take.
-        watch: is given each line that it says.
 
     Returns:
         Whether it ran.
@@ -88,8 +90,9 @@ def run_stage(stage: str, root: Path, seconds: float | None = None, watch: Calla
         StageError: when it fails, with its own last lines.
     """
     pull = ["--pull"] if remotes(root) else []
+    watch = progress.Shown() if stage == "train" else None
     said = run(["dvc", "--wait-for-lock", "repro", "--single-item", *pull, stage], root, seconds=seconds, watch=watch)
-    return f"Running stage '{stage}'" in said
+    return RUNNING.format(stage) in said
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=exponential_backoff(2))
@@ -117,6 +120,13 @@ def pull(root: Path) -> None:
             run(["dvc", "--wait-for-lock", "pull", name], root)
         else:
             run(["dvc", "--wait-for-lock", "checkout", name], root)
+
+
+def must_run(stage: str, root: Path) -> bool:
+    """Tell whether a stage is stale and no clone has run it: whether there is work for another pool."""
+    pull = ["--pull"] if remotes(root) else []
+    said = run(["dvc", "--wait-for-lock", "repro", "--dry", "--single-item", *pull, stage], root, quiet=True)
+    return RUNNING.format(stage) in said
 
 
 def check_commit(root: Path, commit: str) -> None:

@@ -19,7 +19,7 @@ BEFORE = STAGES[: STAGES.index("train")]
 """The stages whose outputs train reads."""
 
 
-@flow(name="train", flow_run_name="train {commit}", persist_result=False)
+@flow(name="train", persist_result=False)
 def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hours: Hours | None = None) -> None:
     """Train, after the stages before it were restored from the run cache.
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from flows import process, servers, worker
 from tests.projects import ROOT, Project
@@ -29,6 +31,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def patient() -> requests.Session:
+    """Return what asks again, as Prefect's own client does, where the server's database is busy."""
+    session = requests.Session()
+    again = Retry(total=8, status_forcelist=[503], allowed_methods=None, backoff_factor=0.2, raise_on_status=False)
+    session.mount("http://", HTTPAdapter(max_retries=again))
+    return session
+
+
 def wait_until(true: Callable[[], Any], what: str, *, seconds: float = PATIENCE_SECONDS) -> Any:
     """Return what `true` returns once it is anything; the test fails when that takes too long."""
     deadline = time.monotonic() + seconds
@@ -38,12 +48,39 @@ def wait_until(true: Callable[[], Any], what: str, *, seconds: float = PATIENCE_
     return found
 
 
-@dataclass
 class PrefectServer:
-    """The server of this session: its API, and the settings of whoever talks to it."""
+    """The server of this session: its API, and the settings of whoever talks to it.
 
-    api: str
-    home: Path
+    Args:
+        port: where it listens.
+        home: the folder with its database.
+    """
+
+    def __init__(self, port: int, home: Path) -> None:
+        self.port, self.home = port, home
+        self.api = f"http://{servers.HOST}:{port}/api"
+
+    def begin(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = process.environment() | {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        }
+        settings.pop("PREFECT_API_URL", None)
+        with (self.home / "server.log").open("ab") as output:
+            command = servers.prefect_command(self.port)
+            self._group = process.Group(command, folder=self.home, environment=settings, output=output)
+        wait_until(lambda: servers.answers(f"{self.api}/health"), f"the Prefect server answers ({self.home})")
+
+    def end(self) -> None:
+        """End the server."""
+        self._group.end()
+
+    def restart(self) -> None:
+        """End the server and start it on the same port and database."""
+        self.end()
+        self.begin()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,13 +89,13 @@ class PrefectServer:
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the API's answer to a body posted to a path."""
-        answer = requests.post(f"{self.api}/{path}", json=body or {}, timeout=20)
+        answer = patient().post(f"{self.api}/{path}", json=body or {}, timeout=20)
         assert answer.ok, answer.text
         return answer.json() if answer.content else None
 
     def get(self, path: str) -> Any:
         """Return what the API has at a path."""
-        answer = requests.get(f"{self.api}/{path}", timeout=20)
+        answer = patient().get(f"{self.api}/{path}", timeout=20)
         assert answer.ok, answer.text
         return answer.json()
 
@@ -109,22 +146,12 @@ class PrefectServer:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Start a Prefect server on a free port; with pytest-xdist one a process, so that no test sees another's runs."""
-    home = tmp_path_factory.mktemp("prefect-server")
-    port = free_port()
-    api = f"http://{servers.HOST}:{port}/api"
-    settings = process.environment() | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    }
-    settings.pop("PREFECT_API_URL", None)
-    with (home / "server.log").open("wb") as output:
-        group = process.Group(servers.prefect_command(port), folder=home, environment=settings, output=output)
-        try:
-            wait_until(lambda: servers.answers(f"{api}/health"), f"the Prefect server answers ({home})")
-            yield PrefectServer(api, home)
-        finally:
-            group.end()
+    server = PrefectServer(free_port(), tmp_path_factory.mktemp("prefect-server"))
+    server.begin()
+    try:
+        yield server
+    finally:
+        server.end()
 
 
 @dataclass

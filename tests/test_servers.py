@@ -80,11 +80,12 @@ def test_a_server_that_ends_is_told_with_its_last_lines(bare: Project) -> None:
     servers.end([server])
 
 
-def test_a_killed_caller_leaves_no_group_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [False, True], ids=["in the group", "in a group of its own"])
+def test_a_killed_caller_leaves_nothing_behind(alone: bool, tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time; from pathlib import Path; from flows import process\n"
         "sleep = \"import subprocess, sys, time; print('up', flush=True); "
-        "subprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'])\"\n"
+        f"subprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session={alone})\"\n"
         "for line in process.lines([sys.executable, '-c', sleep], folder=Path(), environment=process.environment()):\n"
         "    print(line, flush=True)\n"
     )

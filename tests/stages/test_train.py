@@ -536,15 +536,25 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], words: st
 
 class TestProgress:
     EPOCH = Epoch(2, 0.125, 0.25, 0.5, 0.003, 1.0, 0.2)
-    STEP = Step(2, 3, 10, torch.tensor(0.1), torch.tensor(0.5))
+    STEP = Step(2, 3, 10, 64, torch.tensor(0.1), torch.tensor(0.5))
 
     def test_a_log_gets_a_line_an_epoch(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with progress.shown(12) as show:
+        times = iter([0.0, 1.0, 2.0])
+        with progress.shown(12, clock=lambda: next(times)) as show:
             show(self.STEP)
             show(self.EPOCH)
         assert capsys.readouterr().out == (
-            "train: epoch   2/12  loss 0.12500  val EER 25.000%  zero-loss  50.0%  learning rate 3.00e-03\n"
+            "train: epoch   2/12  loss 0.12500  val EER 25.000%  zero-loss  50.0%  learning rate 3.00e-03  "
+            "32 samples/s  0:00:20 left\n"
         )
+
+    def test_a_long_epoch_gets_a_line_every_half_minute(self, capsys: pytest.CaptureFixture[str]) -> None:
+        times = iter([0.0, 20.0, 40.0, 40.0, 60.0])
+        with progress.shown(3, clock=lambda: next(times)) as show:
+            for step in (3, 4, 5):
+                show(replace(self.STEP, step=step))
+        # Two steps of 64 in 40 s; 0.4 of an epoch is done and 1.6 are left.
+        assert capsys.readouterr().out == ("train: epoch   2/3  step 4/10  loss 0.10000  3 samples/s  0:02:40 left\n")
 
     def test_a_collapse_is_said_with_what_to_try(self, capsys: pytest.CaptureFixture[str]) -> None:
         with progress.shown(12) as show:

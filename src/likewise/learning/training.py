@@ -75,11 +75,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Step:
-    """One step that was taken; the tensors are scalars on the device."""
+    """One step that was taken, on so many samples; the tensors are scalars on the device."""
 
     epoch: int
     step: int
     steps: int
+    samples: int
     loss: Tensor
     zero_share: Tensor
 
@@ -226,7 +227,7 @@ class Fit:
             result, norm = self._step(batch, number, step)
             _check_finite(result.loss, epoch=number, step=step)
             totals += torch.stack([result.loss.detach(), result.zero_share, norm]).double().cpu()
-            yield Step(number, step, steps, result.loss.detach(), result.zero_share)
+            yield Step(number, step, steps, len(batch.samples), result.loss.detach(), result.zero_share)
         loss, zero_share, norm_mean = (totals / steps).tolist()
         collapsed_loss = self._look(number)
         with self._average.in_place() if self._average else nullcontext():

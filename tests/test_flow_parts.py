@@ -1,0 +1,174 @@
+"""The parts of the flows that need no server: what changed, progress, the summary, checkouts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from flows import changes, progress, summary, workspace
+from likewise.learning.training import Epoch
+from likewise.stages import progress as stage_progress
+
+OUTPUTS = ["data/ingest", "models/train"]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, ""),
+        ({"ingest": [{"changed deps": {"data/raw": "modified"}}]}, "data changed"),
+        ({"faces.zip.dvc": [{"changed deps": {"https://host/faces.zip": "update available"}}]}, "data changed"),
+        ({"ingest": [{"changed deps": {"params.yaml": "new", "src/likewise/config.py": "modified"}}]}, "first run"),
+        ({"train": [{"changed deps": {"params.yaml": {"train.epochs": "modified"}}}]}, "params changed: train.epochs"),
+        (
+            {"train": [{"changed deps": {"params.yaml": {f"train.{key}": "modified" for key in "dcba"}}}]},
+            "params changed: train.a, train.b, train.c ...",
+        ),
+        (
+            {
+                "train": [{"changed deps": {"src/likewise/runtime.py": "modified", "data/ingest": "modified"}}],
+                "ingest": [{"changed deps": {"faces": "modified"}}, {"changed outs": {"data/ingest": "modified"}}],
+            },
+            "data and code changed",
+        ),
+        ({"train": [{"changed outs": {"models/train": "deleted"}}]}, "outputs missing"),
+        ({"evaluate": [{"changed deps": {"models/train": "deleted"}}]}, "outputs missing"),
+    ],
+)
+def test_why_a_run_runs(found: dict[str, Any], said: str) -> None:
+    assert changes.reason(found, OUTPUTS) == said
+
+
+class Moves(progress.Shown):
+    """Keeps what would be shown."""
+
+    def __init__(self, times: list[float]) -> None:
+        super().__init__(clock=iter(times).__next__)
+        self.shown: list[tuple[float, str]] = []
+
+    def _show(self, percent: float, description: str) -> None:
+        self.shown.append((percent, description))
+
+
+def line(epoch: int, epochs: int) -> str:
+    """Return what the stage prints, by its own code."""
+    console = Console(width=400, highlight=False)
+    with console.capture() as captured, stage_progress.shown(epochs, console=console) as show:
+        show(Epoch(epoch, 0.125, 0.25, 0.5, 0.003, 1.0, 0.2))
+    return captured.get()
+
+
+def test_progress_moves_with_the_lines_of_the_stage() -> None:
+    moves = Moves([0.0, 0.0, 0.5, 2.0, 2.0, 2.1])
+    moves("Running stage 'train':")
+    moves(line(1, 4))
+    moves(line(2, 4))  # too soon after the other
+    moves("train: epoch   3/4  step 5/10  loss 0.10000  1,234 samples/s  0:02:40 left")
+    moves(line(4, 4))  # the last is always shown
+    assert [percent for percent, _ in moves.shown] == [25.0, 62.5, 100.0]
+    assert moves.shown[0][1].startswith("epoch 1 of 4: loss 0.12500, val EER 25.000%, 0 samples/s, ")
+    assert moves.shown[1][1] == "epoch 3 of 4: loss 0.10000, val EER 25.000%, 1,234 samples/s, 0:02:40 left"
+
+
+DONE: dict[str, Any] = {
+    "name": "likewise",
+    "version": 3,
+    "aliases": ["champion"],
+    "created": True,
+    "run_id": "abc",
+    "metrics": {"a.b": 0.5, "verification.eer": 0.01234, "verification.eer_low": 0.01, "verification.eer_high": 0.02},
+    "decision": "promoted: better by 0.004",
+}
+
+
+def test_the_summary_tells_version_decision_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    text = summary.markdown(DONE, tmp_path, changed="data changed")
+    assert text.startswith("# likewise version 3 (new)\n\nWhy: data changed. Aliases: champion.\n\n")
+    assert "Decision: promoted: better by 0.004." in text
+    assert text.endswith("| verification.eer | 0.01234 | 0.01 to 0.02 |\n| a.b | 0.5 |  |\n")
+    assert "make ui" in text
+
+
+def test_the_summary_links_to_a_tracking_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/")
+    text = summary.markdown(DONE, tmp_path, changed="")
+    assert "[the version](http://127.0.0.1:9/#/models/likewise/versions/3)" in text
+    assert "nothing changed, so no stage ran" in text
+
+
+def test_the_roc_is_a_picture_inside_its_url() -> None:
+    url = summary.picture(pd.DataFrame({"far": [0.0, 0.0, 1.0], "tar": [0.0, 1.0, 1.0]}))
+    kind, data = url.split(",", 1)
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (450, 400)
+        assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_two_runs_at_once_get_two_checkouts_and_a_free_one_is_used_again(tmp_path: Path) -> None:
+    hold = f"from flows import workspace; from pathlib import Path; print(workspace.claim(Path({str(tmp_path)!r})).name"
+    root = Path(__file__).parents[1]
+
+    def claim(then: str) -> subprocess.Popen[str]:
+        code = f"{hold}, flush=True); {then}"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, "-c", code], cwd=root, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+    # The first becomes another program, as Prefect's does, and keeps its checkout.
+    with claim("import os; os.execv('/bin/cat', ['cat'])") as first, claim("input()") as second:
+        assert first.stdout is not None
+        assert second.stdout is not None
+        assert {first.stdout.readline(), second.stdout.readline()} == {"1\n", "2\n"}
+        first.communicate("")
+        second.communicate("\n")
+    with claim("pass") as third:
+        assert third.communicate()[0] == "1\n"
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_checkout_gets_the_commit_and_keeps_what_dvc_knows(tmp_path: Path) -> None:
+    origin, folder = tmp_path / "origin", tmp_path / "1"
+    origin.mkdir()
+    git(origin, "init", "-q", "-b", "main")
+    for text in ("one", "two"):
+        (origin / "code.py").write_text(text, encoding="utf-8")
+        (origin / "dvc.lock").write_text(f"committed {text}", encoding="utf-8")
+        git(origin, "add", "-A")
+        git(origin, "commit", "-qm", text)
+    first = git(origin, "rev-parse", "HEAD~1")
+    workspace.update(folder, str(origin), "main", None)
+    assert (folder / "code.py").read_text(encoding="utf-8") == "two"
+    (folder / "dvc.lock").write_text("what is on disk here", encoding="utf-8")
+    (folder / "code.py").write_text("left by a killed run", encoding="utf-8")
+    (folder / "rubbish").touch()
+    workspace.update(folder, str(origin), "main", first)
+    assert (folder / "code.py").read_text(encoding="utf-8") == "one"
+    assert (folder / "dvc.lock").read_text(encoding="utf-8") == "what is on disk here"
+    assert not (folder / "rubbish").exists()
+    with pytest.raises(workspace.WorkspaceError, match="nowhere"):
+        workspace.update(folder, str(tmp_path / "nowhere"), "main", None)
+
+
+def test_checkouts_of_another_repository_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIKEWISE_WORKSPACES", str(tmp_path))
+    one, other = (workspace.places_of(f"https://host/{who}/likewise.git") for who in ("a", "b"))
+    assert one != other
+    assert one.parent == tmp_path
+    assert one.name.startswith("likewise-")
+    assert os.fspath(workspace.places_of("https://host/a/likewise.git")) == os.fspath(one)
