@@ -63,7 +63,7 @@ def train(root: Path, *, pool: str, seconds: float | None) -> None:
     wait(run(TRAIN, {"commit": commit, "sources": texts, "stage_hours": hours}, name=f"train {commit[:7]}"))
 
 
-def run(deployment: str, parameters: dict[str, Any], *, name: str) -> FlowRun:
+def run(deployment: str, parameters: dict[str, Any], *, name: str | None = None) -> FlowRun:
     """Start a run of a deployment, shown below this one, and return it."""
     started = run_deployment(deployment, parameters=parameters, flow_run_name=name, timeout=0)
     assert isinstance(started, FlowRun)
