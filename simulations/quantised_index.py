@@ -54,9 +54,8 @@ def lines(vectors: Array, queries: Array, codes: tuple[int, ...], *, k: int, aga
     lists = int(len(vectors) ** 0.5)
     found = []
     for size in codes:
-        index = faiss.index_factory(vectors.shape[1], f"IVF{lists},PQ{size}x8", faiss.METRIC_INNER_PRODUCT)
-        # It reorders codes for another kind of search, and takes most of the time.
-        index.do_polysemous_training = False
+        centres = faiss.IndexFlatIP(vectors.shape[1])
+        index = faiss.IndexIVFPQ(centres, vectors.shape[1], lists, size, 8, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors)
         index.add(vectors)
         index.nprobe = max(1, lists // 16)
