@@ -202,6 +202,27 @@ def test_lineage_refuses_in_a_line(registered: tuple[Path, Registered], tmp_path
     refused(run(tmp_path, "lineage"), "outside a project MLFLOW_TRACKING_URI must say where the registry is")
 
 
+def test_verify_ends_with_0_or_1_and_says_what_differs(
+    registered: tuple[Path, Registered], run: Likewise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from likewise.delivery import reproduction
+    from likewise.delivery.reproduction import Compared, Verdict
+
+    for found, code, word in (("a", 0, "bit-equal"), ("b", 1, "NOT equal")):
+        verdict = Verdict("likewise", 1, "way", "code", True, (Compared("models/x", "a", found),), (), ())
+        monkeypatch.setattr(reproduction, "verify", lambda *_, verdict=verdict, **__: verdict)
+        done = run(registered[0], "verify", "1")
+        assert (done.code, done.out.splitlines()[0]) == (code, f"likewise 1: {word}")
+        told = run(registered[0], "verify", "--json")
+        assert (told.code, json.loads(told.out)["equal"]) == (code, code == 0)
+
+
+def test_verify_refuses_in_a_line(registered: tuple[Path, Registered], tmp_path: Path, run: Likewise) -> None:
+    refused(run(registered[0], "verify"), "champion: no dvc.lock was kept with this version")
+    refused(run(registered[0], "verify", "7"), "7: there is no such version of likewise; known: 1 (champion)")
+    refused(run(tmp_path, "verify"), "no dvc.yaml here or above")
+
+
 def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: Likewise) -> None:
     root = fresh()
     first = json.loads(run(root, "register", "--json").out)

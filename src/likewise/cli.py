@@ -24,6 +24,7 @@ for command in (
     registry.lineage,
     registry.promote,
     registry.rollback,
+    registry.verify,
     using.compare,
     using.embed,
     using.enrol,

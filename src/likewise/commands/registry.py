@@ -1,8 +1,10 @@
-"""Commands on the registry: `likewise lineage | promote | rollback`."""
+"""Commands on the registry: `likewise lineage | promote | rollback | verify`."""
 
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -48,8 +50,6 @@ def lineage(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell where a version came from and how to make it again; or which versions came from some data or commit."""
-    from dataclasses import asdict
-
     from likewise.delivery import lineage as origins
     from likewise.delivery import lineage_text
 
@@ -63,6 +63,24 @@ def lineage(
     made = origins.of_commit(root, commit) if commit is not None else origins.of_data(root, data or "")
     wanted = commit or data or ""
     print(json.dumps([asdict(each) for each in made]) if as_json else lineage_text.of_versions(made, wanted))
+
+
+def verify(
+    version: Address = "champion",
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run the stages anew, though DVC may have kept them.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a version again in a temporary folder and compare every byte: exit 0 if they are equal, 1 if not."""
+    from likewise.delivery import reproduction
+
+    root = project_root()
+    verdict = reproduction.verify(
+        root, version, name=_registered_name(root), rerun=rerun, say=lambda line: print(line, file=sys.stderr)
+    )
+    told = asdict(verdict) | {"equal": verdict.equal}
+    print(json.dumps(told, indent=2) if as_json else reproduction.as_text(verdict))
+    if not verdict.equal:
+        raise typer.Exit(1)
 
 
 def _root_if_any() -> Path | None:

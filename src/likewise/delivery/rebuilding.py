@@ -74,14 +74,25 @@ def has_remote(root: Path | None) -> bool:
 
 def remote(root: Path) -> tuple[str, str] | None:
     """Return name and URL of DVC's default remote as the project's files name it, or None."""
+    told = _dvc_settings(root)
+    name = told.get("core", "remote", fallback="").strip("\"' ")
+    url = told.get(f"'remote \"{name}\"'", "url", fallback="")
+    return (name, url) if name else None
+
+
+def cache(root: Path) -> Path:
+    """Return where DVC keeps the files of this project."""
+    place = _dvc_settings(root).get("cache", "dir", fallback="cache")
+    return (root / ".dvc" / place).resolve()
+
+
+def _dvc_settings(root: Path) -> ConfigParser:
     told = ConfigParser(interpolation=None)
     try:
         told.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
     except (ConfigParserError, UnicodeDecodeError):
-        return None
-    name = told.get("core", "remote", fallback="").strip("\"' ")
-    url = told.get(f"'remote \"{name}\"'", "url", fallback="")
-    return (name, url) if name else None
+        return ConfigParser()
+    return told
 
 
 def _from_version(found: ModelVersion, kept: Path | None) -> Iterator[str]:
