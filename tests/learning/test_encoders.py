@@ -477,8 +477,8 @@ def test_halvings_end_at_the_size_wanted(size: tuple[int, int], most: int, last:
         (("resnet", (9,), 8, {}), r"shape \(9,\); bytes or mlp fits"),
         (("vit", (9,), 8, {}), r"shape \(9,\); bytes or mlp fits"),
         (("mlp", (0, 4, 4), 8, {}), "a side of input_shape is 0"),
-        (("conv", IMAGE, 1, {}), "embedding is 1, .* from 2 to 2048; the nearest is 2"),
-        (("conv", IMAGE, 4096, {}), "embedding is 4096, .* the nearest is 2048"),
+        (("conv", IMAGE, 1, {}), "embedding is 1, .* from 2 to 8192; the nearest is 2"),
+        (("conv", IMAGE, 9000, {}), "embedding is 9000, .* the nearest is 8192"),
         (("conv", IMAGE, 8, {"mean": [1.0, 2.0]}), "mean has 2 numbers; give one, or one for each of 1 channels"),
         (("conv", IMAGE, 8, {"std": 0.0}), "std is .*0.0.*use 1 for a constant channel"),
         (("conv", IMAGE, 8, {"mean": math.nan}), "mean is .*nan.*finite"),
@@ -499,8 +499,8 @@ def test_a_batch_of_another_shape_is_refused(name: str, shape: tuple[int, ...]) 
         small(name)(torch.zeros(shape))
 
 
-def test_embedding_may_be_as_wide_as_2048() -> None:
-    assert build("mlp", (4,), 2048, width=8)(torch.ones(1, 4)).shape == (1, 2048)
+def test_embedding_may_be_as_wide_as_8192() -> None:
+    assert build("mlp", (4,), 8192, width=8)(torch.ones(1, 4)).shape == (1, 8192)
 
 
 def test_adding_an_encoder_takes_one_class(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,8 @@ def test_a_wrong_description_is_refused(change: dict[str, Any], message: str) ->
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="members x embedding is 4096, but must be a whole number from 1 to 2048"):
-        members.build("conv", IMAGE, 1024, members=4)
+    with pytest.raises(ValueError, match="members x embedding is 16384, but must be a whole number from 1 to 8192"):
+        members.build("conv", IMAGE, 4096, members=4)
     with pytest.raises(ValueError, match="members is 0"):
         members.build("conv", IMAGE, 8, members=0)
     with pytest.raises(ValueError, match=r"takes a batch \(n, 1, 12, 12\), but was given \(3, 1, 8, 8\)"):

@@ -324,7 +324,7 @@ def test_members_have_weights_losses_and_memories_of_their_own(project: Path) ->
 def test_members_go_from_training_to_a_registered_model(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    block = params(project, "train", members=2)
+    block = params(project, "train", members=2, encoder_options={"width": 12}, whiten=1)
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(project, undisturbed, symlinks=True)
     train.run(block, undisturbed)
@@ -340,9 +340,15 @@ def test_members_go_from_training_to_a_registered_model(
     model = mlflow.pyfunc.load_model(str(description.parent))
     pictures = np.array(artifacts.read_media(project)[0][:3])
     found = model.predict(pictures)
-    assert found.shape == (3, 16)
-    assert [spec.shape for spec in model.metadata.signature.outputs.inputs] == [(-1, 16)]
+    assert found.shape == (3, 24)
+    assert [spec.shape for spec in model.metadata.signature.outputs.inputs] == [(-1, 24)]
     np.testing.assert_array_equal(found, Model.from_folder(description.parent / "artifacts/model").embed(pictures))
+
+
+def test_features_too_many_to_whiten_are_refused_before_the_training(project: Path) -> None:
+    block = params(project, "train", members=3, encoder_options={"width": 4096}, whiten=1)
+    with pytest.raises(ValueError, match=r"^train\.whiten: 3 x 4,096 features make .* 8,192 are the most: lower train"):
+        train_assembly.set_up(block, project)
 
 
 def key_of(root: Path, **changes: Any) -> str:
@@ -519,8 +525,16 @@ def test_every_loss_can_be_set_up_by_its_rules(name: str, tmp_path: Path) -> Non
             "batch norm would see a part of the batch only: set accumulate: 1, or norm: group",
         ),
         (
-            {"members": 32, "embedding": 128},
-            "32 members of embedding 128 make embeddings of 4,096 numbers, and 2,048 are the most: lower members or ",
+            {"members": 32, "embedding": 512},
+            "32 members of embedding 512 make embeddings of 16,384 numbers, and 8,192 are the most: lower members or ",
+        ),
+        (
+            {"whiten": 1, "feed": "triplets", "mining": None},
+            "whitening goes by classes, and the feed is triplets: set whiten: 0",
+        ),
+        (
+            {"whiten": 1, "loss": "binary_l1", "distance": "manhattan", "margin": None, "mining": None},
+            "the weights that loss binary_l1 learns are of the learnt head: set whiten: 0",
         ),
         (
             {"members": 2, "distance": "cosine", "normalise": False},

@@ -19,7 +19,7 @@ from likewise.learning.options import whole
 from likewise.learning.tdnn import Tdnn
 from likewise.learning.vit import VisionTransformer
 
-LEAST_EMBEDDING, MOST_EMBEDDING = 2, 2048
+LEAST_EMBEDDING, MOST_EMBEDDING = 2, 8192
 MOST_SHIFTS = 8
 
 NORM_FLOOR = 1e-6
@@ -59,6 +59,18 @@ class Network(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return what is needed to build the same, as JSON values; weights apart."""
         raise NotImplementedError
+
+    def singles(self) -> list[Encoder]:
+        """Return the encoders that it is made of."""
+        raise NotImplementedError
+
+    def refit(self, heads: Sequence[nn.Linear]) -> None:
+        """Take other heads, one for each of `singles`: from the features to embeddings of any length, at scale 1."""
+        for encoder, head in zip(self.singles(), heads, strict=True):
+            encoder.head, encoder.embedding = head, head.out_features
+            encoder.scale = encoder.scale.new_ones(head.out_features)
+        self.embedding = sum(encoder.embedding for encoder in self.singles())
+        self.scale = self.scale.new_ones(self.embedding)
 
     def rescale(self, weights: Tensor) -> None:
         """Multiply every embedding from now on by these weights, (embedding,), not negative."""
@@ -118,14 +130,21 @@ class Encoder(Network):
         Raises:
             ValueError: when the samples have another shape than the encoder was built for.
         """
-        self._check(samples)
-        standard = (samples.to(self.mean.dtype) - self.mean) / self.std
-        if self.backbone.images and standard.dim() == 3:
-            standard = standard.unsqueeze(1)
+        standard = self._standard(samples)
         if self.training or not (self.mirror or self.shifts):
             return self._embedded(standard) * self.scale
         every = [self._embedded(view) for view in self._views(standard)]
         return self._scaled(torch.stack(every).mean(dim=0)) * self.scale
+
+    def features(self, samples: Tensor) -> Tensor:
+        """Return what the backbone makes of samples (n, *input_shape), and the head takes: (n, features)."""
+        found: Tensor = self.backbone(self._standard(samples))
+        return found
+
+    def _standard(self, samples: Tensor) -> Tensor:
+        self._check(samples)
+        standard = (samples.to(self.mean.dtype) - self.mean) / self.std
+        return standard.unsqueeze(1) if self.backbone.images and standard.dim() == 3 else standard
 
     def _embedded(self, standard: Tensor) -> Tensor:
         return self._scaled(self.head(self.backbone(standard)).float())
@@ -161,6 +180,10 @@ class Encoder(Network):
         # The length is 1 before the scale; where that is 0, so is the mean.
         scale = self.scale.to(means).clamp(min=torch.finfo(means.dtype).tiny)
         return self._scaled(means / scale) * scale
+
+    def singles(self) -> list[Encoder]:
+        """Return itself."""
+        return [self]
 
     def describe(self) -> dict[str, Any]:
         """Return what `from_description` needs to build the same encoder, as JSON values; weights apart."""
@@ -207,7 +230,7 @@ def build(
         name: one of `ENCODERS`.
         input_shape: of one sample: (channels, height, width); (channels, length), of which conv and resnet make an
             image of one channel, such as a sound's (bands, frames); (length,) for bytes; any for mlp.
-        embedding: numbers an embedding, 2 to 2048.
+        embedding: numbers an embedding, 2 to 8192.
         normalise: give embeddings of length 1.
         mirror: embed images together with their mirror images, except while training.
         shifts: embed images together with themselves moved up to so many pixels, except while training.

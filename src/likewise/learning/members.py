@@ -51,13 +51,14 @@ class Members(Network):
         """
         # Where the scale is 0, so is the mean.
         parts = apart(means / self.scale.to(means).clamp(min=torch.finfo(means.dtype).tiny), len(self.encoders))
-        return self._together([encoder.joined(part) for encoder, part in zip(self._members(), parts, strict=True)])
+        return self._together([encoder.joined(part) for encoder, part in zip(self.singles(), parts, strict=True)])
 
     def describe(self) -> dict[str, Any]:
         """Return what `from_description` needs to build the same, as JSON values; `embedding` is that of a member."""
-        return {"members": len(self.encoders), **self._members()[0].describe()}
+        return {"members": len(self.encoders), **self.singles()[0].describe()}
 
-    def _members(self) -> list[Encoder]:
+    def singles(self) -> list[Encoder]:
+        """Return the members."""
         return [encoder for encoder in self.encoders if isinstance(encoder, Encoder)]
 
     def _together(self, parts: list[Tensor]) -> Tensor:

@@ -24,6 +24,7 @@ from likewise.learning.feeds import Batch, Feed
 from likewise.learning.losses import Loss, LossResult, PairTuples, TripletTuples
 from likewise.learning.member_losses import weights_apart
 from likewise.learning.processes import ALONE, Processes
+from likewise.learning.whitening import Spread, head
 
 State = dict[str, Any]
 LOOKED_AT = 128
@@ -52,6 +53,7 @@ class Settings:
         accumulate: parts that a batch is embedded in, to save memory; the gradient stays that of the whole.
         channels_last: images as (n, height, width, channels) in memory.
         compile: the encoder's passes through PyTorch's compiler.
+        whiten: rounds through the samples, changed as in training, by which the head is fitted anew after it; 0: none.
     """
 
     epochs: int
@@ -71,6 +73,7 @@ class Settings:
     accumulate: int = 1
     channels_last: bool = False
     compile: bool = False
+    whiten: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,8 @@ class Fit:
             yield from self._epoch(len(self.progress.history) + 1)
         self._weights().load_state_dict(self.progress.best_weights)
         self._rescale()
+        if self._settings.whiten:
+            self._whiten()
 
     def state(self) -> State:
         """Return all that `restore` needs: plain types and tensors only."""
@@ -237,9 +242,7 @@ class Fit:
     def _step(self, batch: Batch, epoch: int, step: int) -> tuple[LossResult, Tensor]:
         device, count = self._media.device, len(batch.samples)
         share = self._processes.share(count)
-        generator = torch.Generator().manual_seed(self._seed(epoch, step, self._processes.rank))
-        seen = batch.gathered(self._media, seed=self._seed(epoch, step), part=share)
-        samples = self._settings.augment(seen, generator=generator)
+        samples = self._seen(batch, epoch, step, rank=self._processes.rank, part=share)
         own, send_back = parts.embed(self._embed, samples, parts=self._settings.accumulate)
         embeddings = self._processes.gather(own, count).requires_grad_()
         self._optimizer.zero_grad(set_to_none=True)
@@ -253,6 +256,25 @@ class Fit:
         if self._average:
             self._average.update()
         return result, norm.detach()
+
+    def _seen(self, batch: Batch, epoch: int, step: int, *, rank: int = 0, part: slice = slice(None)) -> Tensor:
+        generator = torch.Generator().manual_seed(self._seed(epoch, step, rank))
+        samples = batch.gathered(self._media, seed=self._seed(epoch, step), part=part)
+        return self._settings.augment(samples, generator=generator)
+
+    @torch.no_grad()
+    def _whiten(self) -> None:
+        """Fit the heads anew, on batches of epochs after the last, alike in all processes; judge the whole again."""
+        self.encoder.eval()
+        singles, device = self.encoder.singles(), self._media.device
+        spreads = [Spread(encoder.backbone.features, device=device) for encoder in singles]
+        for epoch in range(self._settings.epochs + 1, self._settings.epochs + self._settings.whiten + 1):
+            for step, batch in enumerate(self._feed.epoch(epoch)[1], start=1):
+                samples = self._seen(batch, epoch, step)
+                for encoder, spread in zip(singles, spreads, strict=True):
+                    spread.add(encoder.features(samples), batch.labels.to(device))
+        self.encoder.refit([head(spread) for spread in spreads])
+        self.progress.best_val_eer = self._val_eer()
 
     def _clip(self) -> Tensor:
         """Clip each member's gradient by itself, so that none slows another; return the norm of all before that."""

@@ -53,10 +53,12 @@ def set_up(params: Params, root: Path) -> training.Fit:
         seed=params.seed,
         rotations=params.rotations,
     )
+    encoder = new_encoder(params, array, media.rows(train.index.to_numpy())[0]).to(media.device)
+    train_checks.refuse_wide(params, encoder.singles()[0].backbone.features)
     given = {name: getattr(params, name) for name in training.Settings.__annotations__}
     given["augment"] = augmentation(params, root)
     return training.Fit(
-        new_encoder(params, array, media.rows(train.index.to_numpy())[0]).to(media.device),
+        encoder,
         new_loss(params, classes=params.rotations * len(classes)).to(media.device),
         feed,
         media,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from likewise.stages.train_params import Params
+from likewise.stages.train_params import WIDEST, Params
 
 NAMED = 3
 
@@ -46,6 +46,20 @@ def refuse_not_square(shape: tuple[int, ...], *, rotations: int) -> None:
     if len(shape) != 3 or shape[1] != shape[2]:
         sides = " x ".join(map(str, shape[1:] if len(shape) == 3 else shape))
         raise ValueError(f"train.rotations: {rotations} turns square images, and the samples are {sides}: set it to 1")
+
+
+def refuse_wide(params: Params, features: int) -> None:
+    """Check that embeddings of a number for each of the features are not too long, where such are wanted.
+
+    Raises:
+        ValueError: they are.
+    """
+    wide = params.members * features
+    if params.whiten and wide > WIDEST:
+        raise ValueError(
+            f"train.whiten: {params.members} x {features:,} features make embeddings of {wide:,} numbers, and "
+            f"{WIDEST:,} are the most: lower train.members or a width in train.encoder_options, or set whiten: 0"
+        )
 
 
 def _refuse_few(params: Params, classes: int) -> None:

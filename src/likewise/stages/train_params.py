@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from likewise.config import Block, nearest
 from likewise.stages.augment_params import Augment
 
-WIDEST = 2048
+WIDEST = 8192
 """The most numbers that an embedding may have."""
 ANY_DISTANCE = ("euclidean", "squared_euclidean", "cosine", "manhattan")
 COSINE = ("cosine",)
@@ -118,6 +118,7 @@ class Params(Block):
     small_classes: Literal["fail", "warn", "off"]
     rotations: Literal[1, 4]
     accumulate: int = Field(ge=1)
+    whiten: int = Field(ge=0, le=1000)
     keep: Literal["best", "last"]
     patience: int = Field(ge=0)
     clip: float = Field(ge=0)
@@ -143,6 +144,10 @@ class Params(Block):
             raise ValueError(f"loss {self.loss} learns nothing of its own: set loss_learning_rate: null")
         if self.rotations > 1 and self.feed != "classes":
             raise ValueError(f"rotations make new classes, for feed classes, not {self.feed}: set rotations: 1")
+        if self.whiten and self.feed != "classes":
+            raise ValueError(f"whitening goes by classes, and the feed is {self.feed}: set whiten: 0")
+        if self.whiten and self.loss == "binary_l1":
+            raise ValueError("the weights that loss binary_l1 learns are of the learnt head: set whiten: 0")
         self._memory_fits(rules)
         self._members_fit()
         self._encoder_fits()
