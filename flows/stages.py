@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from prefect.tasks import exponential_backoff
 from flows import process, progress
 from likewise.config import read_yaml
 
-CHATTER = re.compile(r"\s*(To (track|enable)|git add|dvc config|Use `dvc push`|(Updating|Generating) lock file).*|\s*")
+CHATTER = re.compile(
+    r"\s*(To (track|enable|apply)|git add|dvc (config|exp apply)|run:|Use `dvc push`|(Updating|Generating) lock file).*"
+    r"|\s*"
+)
 """What DVC says after each stage, which is for a person at a terminal."""
 
 RUNNING = "Running stage '{}'"
@@ -164,12 +168,15 @@ def run(
     logger = None if quiet else get_run_logger()
     output = []
     try:
-        for line in process.lines(command, folder=root, environment=process.environment(), seconds=seconds):
-            output.append(line)
-            if logger is not None and not CHATTER.fullmatch(line):
-                logger.info(line)
-            if watch is not None:
-                watch(line)
+        lines = process.lines(command, folder=root, environment=process.environment(), seconds=seconds)
+        # Closed at once, and the command ended with it, when `watch` has seen enough.
+        with closing(lines):
+            for line in lines:
+                output.append(line)
+                if logger is not None and not CHATTER.fullmatch(line):
+                    logger.info(line)
+                if watch is not None:
+                    watch(line)
     except process.ProcessError as error:
         lasting = error.code == process.TIMED_OUT or f"exited with {REFUSED}" in str(error)
         raise StageError(str(error), lasting=lasting) from None

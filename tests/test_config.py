@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
 )
 def test_every_params_file_is_valid(file: str, project: Callable[[str], Path]) -> None:
     blocks = config.load_params(project((ROOT / file).read_text(encoding="utf-8")))
-    assert tuple(blocks) == config.STAGES
+    assert tuple(blocks) == config.BLOCKS
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ for command in (
     using.identify,
     using.search,
     pipeline.augment,
+    pipeline.apply,
     pipeline.where,
 ):
     app.command()(command)

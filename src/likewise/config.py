@@ -21,6 +21,12 @@ from ruamel.yaml.error import MarkedYAMLError
 STAGES = ("ingest", "pairs", "triplets", "train", "evaluate", "export", "register")
 """Every stage, in the order in which the data walks."""
 
+SWEEP = "sweep"
+"""The block that no stage reads: what a sweep tries."""
+
+BLOCKS = (*STAGES, SWEEP)
+"""Every block of params.yaml."""
+
 PARAMS_FILE = "params.yaml"
 
 
@@ -89,17 +95,25 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_params(root: Path) -> dict[str, Block]:
-    """Read and check the whole of `params.yaml`: stage name to its typed block.
+    """Read and check the whole of `params.yaml`: the name of each block to what it holds, typed.
 
     Raises:
         ConfigError: one line per mistake, each with the key, what was given and what is allowed.
     """
-    raw = read_yaml(root / PARAMS_FILE)
+    return checked(read_yaml(root / PARAMS_FILE))
+
+
+def checked(raw: Any) -> dict[str, Block]:
+    """Check what a params file holds: the name of each block to what it holds, typed.
+
+    Raises:
+        ConfigError: as `load_params`.
+    """
     if not isinstance(raw, dict):
-        raise ConfigError(f"{PARAMS_FILE}: expected one block per stage ({', '.join(STAGES)})")
-    mistakes = [_unknown_key(str(name), STAGES) for name in raw if name not in STAGES]
+        raise ConfigError(f"{PARAMS_FILE}: expected the blocks {', '.join(BLOCKS)}")
+    mistakes = [_unknown_key(str(name), BLOCKS) for name in raw if name not in BLOCKS]
     blocks: dict[str, Block] = {}
-    for name in STAGES:
+    for name in BLOCKS:
         if name not in raw:
             mistakes.append(f"{PARAMS_FILE}: {name}: the block is missing; recipes/ has complete files")
             continue
@@ -121,15 +135,17 @@ def _disagreements(blocks: Mapping[str, Any]) -> list[str]:
             f"{PARAMS_FILE}: train.feed: {feed} needs classes, and ingest.source: pairs has none; set feed: pairs, and "
             "a loss that takes pairs"
         ]
-    return []
+    mistakes: list[str] = blocks[SWEEP].mistakes(blocks["train"].model_dump())
+    return mistakes
 
 
-def params_model(stage: str) -> type[Block]:
-    """Return the params model of a stage, which lives in the stage's own module.
+def params_model(block: str) -> type[Block]:
+    """Return the params model of a block, which lives in the stage's own module.
 
     It is imported by name, here only: a stage that checks the whole file does not depend on the others' code.
     """
-    model: type[Block] = import_module(f"likewise.stages.{stage}").Params
+    module = "sweep_params" if block == SWEEP else block
+    model: type[Block] = import_module(f"likewise.stages.{module}").Params
     return model
 
 

@@ -1,4 +1,4 @@
-"""Commands around the pipeline: `likewise augment | check | register | where`."""
+"""Commands around the pipeline: `likewise apply | augment | check | register | where`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from likewise.choices import choose
 from likewise.commands.options import JsonFlag
-from likewise.config import load_params, project_root
+from likewise.config import PARAMS_FILE, checked, load_params, project_root, read_yaml
 
 
 def check() -> None:
@@ -53,6 +53,37 @@ def augment(
     path = out or root / "reports" / "augment.png"
     sheet.write(params, root, path, classes=classes, versions=versions, seed=seed)
     print(json.dumps({"path": str(path)}) if as_json else path)
+
+
+def apply(
+    source: Annotated[str, typer.Argument(help="A file of settings, or where MLflow has one: runs:/ID/best.yaml.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write settings, such as the best of a sweep, into params.yaml; its comments and all else stay."""
+    from ruamel.yaml import YAML
+
+    from likewise.delivery import labels, tracking
+    from likewise.files import replacing
+    from likewise.stages import settings
+
+    root = project_root()
+    path = tracking.fetched(source, root)
+    given = read_yaml(path)
+    if not isinstance(given, dict):
+        raise ValueError(f"{source}: expected blocks as in {PARAMS_FILE}, such as train: with keys below it")
+    file = root / PARAMS_FILE
+    wanted, before = labels.flat(given), labels.flat(read_yaml(file))
+    text = settings.written(file.read_text(encoding="utf-8"), wanted)
+    checked(YAML(typ="safe", pure=True).load(text))
+    with replacing(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+    changed = {key: [before.get(key), value] for key, value in wanted.items() if before.get(key) != value}
+    if as_json:
+        print(json.dumps(changed))
+        return
+    for key, (old, new) in changed.items():
+        print(f"{key}: {settings.shown(old)} -> {settings.shown(new)}")
+    print(f"{PARAMS_FILE}: {len(changed)} of {len(wanted)} settings changed; `make repro` runs what is stale now")
 
 
 def where(what: Annotated[str, typer.Argument(help="tracking | report")]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from likewise import artifacts
-from likewise.config import PARAMS_FILE
+from likewise.config import PARAMS_FILE, SWEEP
 from likewise.delivery import checkout, dvc_lock
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LIKE = 12
 """Params that are a recipe's but for so many keys are told as that recipe with changes."""
+
+EXPERIMENT_TAG = "likewise.experiment"
+"""Of a run: the DVC experiment that it is of."""
 
 ELSEWHERE = "ingest.path"
 """Where the data lie is nobody's recipe."""
@@ -116,7 +119,7 @@ def of_project(root: Path, key: str) -> Labels:
     if changes:
         tags["likewise.recipe_changes"] = "; ".join(changes)
     if experiment:
-        tags["likewise.experiment"] = experiment
+        tags[EXPERIMENT_TAG] = experiment
     data, train = _data_name(params["ingest"]), params["train"]
     first = experiment or (Path(data).name if recipe == OWN else recipe)
     name = f"{first} {train['encoder']} {train['loss']} {key[:7]}"
@@ -130,7 +133,8 @@ OWN = "none"
 def nearest_recipe(root: Path, params: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return the recipe that the params were made from, and what was changed: `train.epochs: 40 for 12`.
 
-    The nearest by keys that differ, `ingest.path` aside; `none` where the project has no recipes or all are far.
+    The nearest by keys that differ, `ingest.path` and the block `sweep` aside; `none` where the project has no recipes
+    or all are far.
 
     Args:
         root: the project's root.
@@ -139,7 +143,7 @@ def nearest_recipe(root: Path, params: Mapping[str, Any]) -> tuple[str, list[str
     best: tuple[int, str, list[str]] = (LIKE + 1, OWN, [])
     for path in sorted((root / "recipes").glob("*.yaml")):
         recipe = flat(_load(path.read_text(encoding="utf-8")))
-        names = sorted(name for name in {*params, *recipe} if name != ELSEWHERE)
+        names = sorted(name for name in {*params, *recipe} if name != ELSEWHERE and not name.startswith(f"{SWEEP}."))
         changes = [_change(name, params, recipe) for name in names if params.get(name, _NO) != recipe.get(name, _NO)]
         best = min(best, (len(changes), path.stem, changes))
     return best[1], best[2]

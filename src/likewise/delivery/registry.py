@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likewise import artifacts
-from likewise.config import PARAMS_FILE, read_yaml
+from likewise.config import PARAMS_FILE, SWEEP, read_yaml
 from likewise.data import kinds
 from likewise.delivery import card, checkout, labels, promotion, provenance, tracking
 from likewise.delivery.gate import Rule
@@ -143,7 +143,7 @@ def _run(client: MlflowClient, root: Path, metrics: Mapping[str, float]) -> Run:
     run_id = run.info.run_id
     seen = tracking.records(artifacts.HISTORY.read(root), artifacts.LAYERS.read(root))
     tracking.log_history(client, run_id, seen, logged=tracking.logged_epochs(client, run_id))
-    given = labels.flat(read_yaml(root / PARAMS_FILE))
+    given = labels.flat({name: block for name, block in read_yaml(root / PARAMS_FILE).items() if name != SWEEP})
     params = {name: value for name, value in given.items() if name not in run.data.params}
     if any(run.data.metrics.get(name) != value for name, value in metrics.items()):
         # All at one time. Of one time MLflow keeps the largest, and a model may be evaluated anew with a lower figure.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from likewise.delivery import tracking
-from likewise.delivery.labels import Labels
+from likewise.delivery.labels import EXPERIMENT_TAG, Labels
 from likewise.delivery.readings import Readings
 from likewise.delivery.tracking import RESUMED_TAG, milliseconds
 
@@ -148,6 +148,8 @@ class Tracker:
         client.update_run(run.info.run_id, status="RUNNING")
         self._logged = tracking.logged_epochs(client, run.info.run_id)
         client.set_tag(run.info.run_id, RESUMED_TAG, "true")
+        if EXPERIMENT_TAG in self._labels.tags:
+            client.set_tag(run.info.run_id, EXPERIMENT_TAG, self._labels.tags[EXPERIMENT_TAG])
 
     def _say(self, text: str) -> None:
         # A call that hung may come back when nobody waits for it any more.

@@ -225,6 +225,23 @@ def records(history: pd.DataFrame, layers: pd.DataFrame) -> list[dict[str, float
     return [found[epoch] for epoch in sorted(found)]
 
 
+def fetched(source: str, root: Path) -> Path:
+    """Return a file: this one, or a copy of what the tracking store has at an address such as `runs:/ID/best.yaml`.
+
+    Raises:
+        ValueError: when the store has no such file, or does not answer.
+    """
+    if ":/" not in source:
+        return Path(source)
+    try:
+        with in_use(tracking_uri(root)), settings(PATIENT):
+            import mlflow
+
+            return Path(mlflow.artifacts.download_artifacts(source))
+    except failures() as error:
+        raise ValueError(f"{source}: {reason(error)}") from None
+
+
 def milliseconds() -> int:
     """Return the time as MLflow counts it."""
     return int(time.time() * 1000)
