@@ -223,6 +223,22 @@ def test_verify_refuses_in_a_line(registered: tuple[Path, Registered], tmp_path:
     refused(run(tmp_path, "verify"), "no dvc.yaml here or above")
 
 
+def test_doctor_ends_with_1_where_there_is_a_problem(
+    registered: tuple[Path, Registered], tmp_path: Path, run: Likewise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = json.loads(run(tmp_path, "doctor", "--json").out)
+    assert {"topic": "project", "state": "note"}.items() <= next(o for o in outside if o["topic"] == "project").items()
+    done = run(registered[0], "doctor", "--json")
+    found = {each["topic"]: each for each in json.loads(done.out)}
+    assert {"python", "libraries", "gpu", "disk", "checkpoints", "prefect", "params", "dvc", "mlflow"} <= found.keys()
+    assert found["mlflow"]["state"] == found["params"]["state"] == "ok"
+    # It was made by hand, without `dvc init`.
+    assert (found["dvc"]["state"], done.code) == ("problem", 1)
+    lines = run(registered[0], "doctor").out.splitlines()
+    assert any(line.startswith("problem  dvc          there is no .dvc folder") for line in lines)
+    assert any("-> run this in a clone of the project, or `dvc init`" in line for line in lines)
+
+
 def test_register_prints_the_version_and_again_the_same_one(fresh: Fresh, run: Likewise) -> None:
     root = fresh()
     first = json.loads(run(root, "register", "--json").out)

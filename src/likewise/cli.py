@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from likewise.commands import pipeline, registry, using
+from likewise.commands import doctor, pipeline, registry, using
 from likewise.config import ConfigError, legible, wait_passively
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for command in (
     pipeline.augment,
     pipeline.apply,
     pipeline.where,
+    doctor.doctor,
 ):
     app.command()(command)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from likewise.config import main_checkout
-from likewise.delivery import tracking
+from likewise.delivery import moved, tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,10 +43,21 @@ def in_turn(root: Path, *, again: str) -> Iterator[MlflowClient]:
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "registry.lock"):
         try:
+            _put_right(tracking.tracking_uri(root))
             with tracking.in_use(tracking.tracking_uri(root)) as client:
                 yield client
         except tracking.failures() as error:
             raise RegistryError(f"MLflow: {tracking.reason(error)}; run `{again}` again") from None
+
+
+def _put_right(uri: str) -> None:
+    """Make a store that was moved with its project name the places where its files are now."""
+    try:
+        old = moved.put_right(uri)
+    except sqlite3.Error as error:
+        raise RegistryError(f"MLflow: {uri.removeprefix(tracking.SQLITE)}: {error}") from None
+    if old is not None:
+        print(f"MLflow: the store was moved here from {old}; it names its files' new places now", file=sys.stderr)
 
 
 def holder(client: MlflowClient, name: str, alias: str) -> int | None:
