@@ -199,6 +199,28 @@ def test_another_process_that_moved_the_champion_meanwhile_is_told_of(
     assert "likewise.gate" not in version(worse_first, 2).tags
 
 
+def test_of_two_that_decide_at_once_the_one_that_began_first_is_told_to_come_again(
+    worse_first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = promotion._judged
+
+    def interrupted(client: MlflowClient, *arguments: object) -> object:
+        found = judge(client, *arguments)  # type: ignore[arg-type]
+        client.set_registered_model_tag(NAME, promotion.CLAIM_TAG, "version 7, of another process")
+        return found
+
+    with monkeypatch.context() as patched, pytest.raises(RegistryError) as caught:
+        patched.setattr(promotion, "_judged", interrupted)
+        again(worse_first)
+    assert str(caught.value) == (
+        f"{NAME}: another process decides on version 7 at this moment; run `likewise register` again"
+    )
+    assert holder(client_of(worse_first), NAME, "champion") == 1
+    assert "likewise.gate" not in version(worse_first, 2).tags
+    again(worse_first)
+    assert version(worse_first, 2).tags["likewise.gate"]
+
+
 def of_other_size(root: Path, size: int) -> Model:
     """The project's model as one that would have been trained on pictures of another size."""
     from likewise.data import kinds

@@ -288,6 +288,21 @@ class TestCommit:
         assert checkout.commit_with_lock(tmp_path) is None
 
 
+def test_the_same_model_registered_twice_at_once_is_one_version(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = fresh()
+    find, looks = registry._find, []
+
+    def too_early(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
+        looks.append(name)
+        return None if len(looks) == 1 else find(client, name, wanted)
+
+    first = register(root, name="likewise", rule=RULE)
+    monkeypatch.setattr(registry, "_find", too_early)
+    second = register(root, name="likewise", rule=RULE)
+    assert (second.version, second.created, second.aliases) == (first.version, False, ("champion",))
+    assert versions(root) == [1]
+
+
 def test_a_server_that_is_down_is_told_in_a_line(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     root = fresh()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from likewise import artifacts
 from likewise.config import legible
@@ -20,6 +21,8 @@ from likewise.delivery.trials import GateTrials, NotComparable
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+CLAIM_TAG = "likewise.deciding"
+"""Of the registered model: which version a process decided on last, and a word of that process's own."""
 TRIALS_FOLDER = "gate"
 OLDER = "- (older decisions are in the tags of the versions)"
 REASON = 600
@@ -35,22 +38,43 @@ def decide(
     Nothing is decided where the version is the champion, or was judged against this champion before.
 
     Raises:
-        RegistryError: when another process made another champion meanwhile.
+        RegistryError: when another process decides too, or made another champion meanwhile.
         ValueError: when the samples have no column `guard`.
     """
     champion = holder(client, name, CHAMPION)
+    if champion is not None and champion in {version, _told(client, name, version)}:
+        return None
+    claim = _claim(client, name, version)
+    champion = holder(client, name, CHAMPION)
     if champion is None:
         decision = Decision(True, "there was no champion", {})
-    elif champion == version or _told(client, name, version) == str(champion):
-        return None
     else:
         decision = _judged(client, root, name, version, champion, rule, guard)
-    if holder(client, name, CHAMPION) != champion:
-        raise RegistryError(f"{name}: another process changed the champion meanwhile; run `likewise register` again")
-    _write(client, name, version, champion, decision)
+    _check_nobody_else(client, name, claim, champion)
     if decision.promote:
         _enthrone(client, name, version, champion)
+    _write(client, name, version, champion, decision)
     return decision
+
+
+def _claim(client: MlflowClient, name: str, version: int) -> str:
+    """Write on the registered model who decides now, before the champion is looked up, and return what was written.
+
+    An alias cannot be set on a condition. Of two processes that decide at once the one that wrote last goes on.
+    """
+    claim = f"version {version}, {uuid4().hex}"
+    client.set_registered_model_tag(name, CLAIM_TAG, claim)
+    return claim
+
+
+def _check_nobody_else(client: MlflowClient, name: str, claim: str, champion: int | None) -> None:
+    found = client.get_registered_model(name)
+    now = found.aliases.get(CHAMPION)
+    if found.tags.get(CLAIM_TAG) != claim:
+        other = str(found.tags.get(CLAIM_TAG)).partition(",")[0]
+        raise RegistryError(f"{name}: another process decides on {other} at this moment; run `likewise register` again")
+    if (None if now is None else int(now)) != champion:
+        raise RegistryError(f"{name}: another process changed the champion meanwhile; run `likewise register` again")
 
 
 def promote(root: Path, *, name: str, version: int, reason: str) -> None:
@@ -112,9 +136,10 @@ def _keep_scores(client: MlflowClient, name: str, version: int, trials: GateTria
         client.log_artifact(run, str(path), f"{TRIALS_FOLDER}/version-{version}")
 
 
-def _told(client: MlflowClient, name: str, version: int) -> str | None:
-    tag: str | None = client.get_model_version(name, str(version)).tags.get(f"{GATE_TAG}.against")
-    return tag
+def _told(client: MlflowClient, name: str, version: int) -> int | None:
+    """Return the champion that a version was judged against last."""
+    champion = client.get_model_version(name, str(version)).tags.get(f"{GATE_TAG}.against", "none")
+    return None if champion == "none" else int(champion)
 
 
 def _check(client: MlflowClient, name: str, version: int) -> None:

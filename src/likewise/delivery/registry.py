@@ -105,7 +105,7 @@ def register(root: Path, *, name: str, rule: Rule, guard: str | None = None) -> 
         found = _find(client, name, identity(root))
         created = found is None
         if found is None:
-            found = _create(client, root, name, run, metrics)
+            found, created = _only_one(client, root, _create(client, root, name, run, metrics))
         _tag_commit(client, root, found)
         if created:
             client.set_registered_model_alias(name, CHALLENGER, str(found.version))
@@ -178,7 +178,19 @@ def _log_files(client: MlflowClient, root: Path, run_id: str) -> None:
 
 def _find(client: MlflowClient, name: str, wanted: str) -> ModelVersion | None:
     versions = client.search_model_versions(f"name = '{name}' AND tags.`{IDENTITY_TAG}` = '{wanted}'")
-    return max(versions, key=lambda version: int(version.version), default=None)
+    return min(versions, key=lambda version: int(version.version), default=None)
+
+
+def _only_one(client: MlflowClient, root: Path, made: ModelVersion) -> tuple[ModelVersion, bool]:
+    """Return the version that was made and whether it stays: not if another process made one of the same model before.
+
+    Numbers are given one after the other, so that of two processes the later one always sees the earlier one's version.
+    """
+    first = _find(client, made.name, identity(root))
+    if first is None or first.version == made.version:
+        return made, True
+    client.delete_model_version(made.name, made.version)
+    return first, False
 
 
 def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> ModelVersion:

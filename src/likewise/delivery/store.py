@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from likewise.config import main_checkout
-from likewise.delivery import moved, tracking
+from likewise.delivery import moved, tracking, turns
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,24 +27,25 @@ class RegistryError(ValueError):
 
 @contextmanager
 def in_turn(root: Path, *, again: str) -> Iterator[MlflowClient]:
-    """Give a client of the project's store while no other process of this machine has one.
+    """Give a client of the project's store while no other process decides on it.
 
     Args:
         root: the project's root.
         again: the command to run again when the store fails, for the message.
 
     Raises:
-        RegistryError: when the store is down, broken or lacks its driver.
+        RegistryError: when the store is down, broken or lacks its driver, or another process keeps it.
     """
-    folder = main_checkout(root) / ".likewise"
-    folder.mkdir(exist_ok=True)
-    with FileLock(folder / "registry.lock"):
-        try:
-            _put_right(tracking.tracking_uri(root))
-            with tracking.in_use(tracking.tracking_uri(root)) as client:
+    uri = tracking.tracking_uri(root)
+    try:
+        with turns.one_at_a_time(root, shared=not uri.startswith(tracking.SQLITE)):
+            _put_right(uri)
+            with tracking.in_use(uri) as client:
                 yield client
-        except tracking.failures() as error:
-            raise RegistryError(f"MLflow: {tracking.reason(error)}; run `{again}` again") from None
+    except turns.TurnError as error:
+        raise RegistryError(f"{error}; then run `{again}` again") from None
+    except tracking.failures() as error:
+        raise RegistryError(f"MLflow: {tracking.reason(error)}; run `{again}` again") from None
 
 
 def _put_right(uri: str) -> None:
