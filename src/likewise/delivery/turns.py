@@ -47,9 +47,7 @@ def one_at_a_time(root: Path, *, shared: bool) -> Iterator[None]:
 
 def _hold_limit(held: ExitStack) -> None:
     """Hold the limit until the stack is closed; a Prefect that cannot be reached is said and done without."""
-    import httpx
     from prefect.concurrency.sync import concurrency
-    from prefect.exceptions import PrefectException
 
     # It would tell of events that are still on their way.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
@@ -69,7 +67,7 @@ def _hold_limit(held: ExitStack) -> None:
             f"another process has held Prefect's limit {LIMIT} for {WAIT_SECONDS // 60} minutes; "
             f"`prefect global-concurrency-limit inspect {LIMIT}` shows it"
         ) from None
-    except (httpx.HTTPError, PrefectException, RuntimeError, OSError) as error:
+    except _failures() as error:
         _without(error)
     else:
         held.callback(_release, limit)
@@ -88,12 +86,19 @@ def _make_limit() -> None:
 
 
 def _release(limit: AbstractContextManager[None]) -> None:
-    import httpx
-
     try:
         limit.__exit__(None, None, None)
-    except (httpx.HTTPError, RuntimeError, OSError) as error:
+    except _failures() as error:
         _without(error)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what Prefect's client raises when the server is down, broken or does not know what it is asked."""
+    import httpx
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+    from prefect.exceptions import PrefectException
+
+    return httpx.HTTPError, ConcurrencySlotAcquisitionError, PrefectException, RuntimeError, OSError
 
 
 def _without(error: Exception) -> None:
