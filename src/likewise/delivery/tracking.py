@@ -71,11 +71,12 @@ def connect(uri: str) -> MlflowClient:
     """Return a client of a tracking store and its registry."""
     import logging
 
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     with settings({}):
         import mlflow
 
+        # After the import, which resets them.
+        for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         if uri.startswith(DATABASES):
             _try_database(uri)
         return mlflow.MlflowClient(uri)
