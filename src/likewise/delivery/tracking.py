@@ -75,7 +75,7 @@ def connect(uri: str) -> MlflowClient:
         import mlflow
 
         # After the import, which resets them.
-        for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):
+        for name in ("alembic", "mlflow.pyfunc", "mlflow.store.db.utils", "mlflow.store.model_registry"):
             logging.getLogger(name).setLevel(logging.WARNING)
         if uri.startswith(DATABASES):
             _try_database(uri)
