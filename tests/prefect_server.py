@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -151,7 +153,14 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     try:
         yield server
     finally:
+        say_the_rest()
         server.end()
+
+
+def say_the_rest() -> None:
+    """Send what flows in this process have logged and emitted: with no server it would be tried until minutes later."""
+    APILogWorker.drain_all(timeout=PATIENCE_SECONDS)
+    EventsWorker.drain_all(timeout=PATIENCE_SECONDS)
 
 
 @dataclass
