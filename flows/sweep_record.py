@@ -106,9 +106,12 @@ class Record:
                 call(tracking.connect(tracking.tracking_uri(self._root)))
         except tracking.failures() as error:
             self._down = True
-            get_run_logger().warning(
-                "MLflow cannot be reached (%s): the sweep goes on without a run of its own", tracking.reason(error)
-            )
+            warn(f"MLflow cannot be reached ({tracking.reason(error)}): the sweep goes on without a run of its own")
+
+
+def warn(text: str) -> None:
+    """Put a warning in the run's log."""
+    get_run_logger().warning(text)
 
 
 def best_file(study: Study) -> str:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from csv import DictReader
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,9 +98,15 @@ def attempt(
     Raises:
         StageError: when it fails, with its own last lines.
     """
+
+    def look(line: str) -> None:
+        seen = epoch_in(line)
+        if seen is not None:
+            watch(*seen)
+
     _forget(root, experiment)
     try:
-        stages.run(command(experiment, settings), root, seconds=seconds, watch=lambda line: _told(line, watch))
+        stages.run(command(experiment, settings), root, seconds=seconds, watch=look)
     finally:
         _tidy(root, experiment)
     return outcome(root, experiment)
@@ -123,7 +130,7 @@ def outcome(root: Path, experiment: str) -> Outcome:
     if not names:
         raise stages.StageError(f"DVC has no experiment {experiment}")
     lock = stages.run(["git", "show", f"{names[0]}:{dvc_lock.LOCK_FILE}"], root, quiet=True)
-    cache = Path(stages.run(["dvc", "cache", "dir"], root, quiet=True)) / "files" / "md5"
+    cache = _cache(root)
     try:
         (folder,) = YAML(typ="safe").load(lock)["stages"]["train"]["outs"]
         held = json.loads(_cached(cache, folder["md5"]))
@@ -169,10 +176,20 @@ class Course:
             client.update_artifact(self._artifact, ArtifactUpdate(data=json.dumps(self._rows)))
 
 
-def _told(line: str, watch: Watch) -> None:
-    epoch = EPOCH.fullmatch(line.strip())
-    if epoch:
-        watch(int(epoch[1]), float(epoch[2]) / 100)
+def epoch_in(line: str) -> tuple[int, float] | None:
+    """Return the epoch and the EER on val that a line of the stage tells of, if it does.
+
+    Example:
+        >>> epoch_in("train: epoch   2/12  loss 0.1  val EER  5.000%  zero-loss 1.0%")
+        (2, 0.05)
+    """
+    found = EPOCH.fullmatch(line.strip())
+    return (int(found[1]), float(found[2]) / 100) if found else None
+
+
+@lru_cache
+def _cache(root: Path) -> Path:
+    return Path(stages.run(["dvc", "cache", "dir"], root, quiet=True)) / "files" / "md5"
 
 
 def _cached(cache: Path, md5: str) -> str:

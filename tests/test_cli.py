@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from likewise import artifacts, cli
+from likewise.delivery import tracking
 from likewise.delivery.model import Model
 from likewise.delivery.registry import Registered
 from tests.data.pictures import encoded
@@ -153,6 +154,52 @@ def test_augment_before_there_are_samples(fresh: Fresh, run: Likewise) -> None:
     shutil.rmtree(root / "data" / "ingest")
     refused(run(root, "augment", "--show"), "summary.json: missing; run `dvc repro`")
     refused(run(root, "augment", "--show", "--out", "sheet.gif"), "sheet.gif: a contact sheet is a PNG file")
+
+
+def test_apply_changes_the_settings_and_nothing_else(fresh: Fresh, run: Likewise, tmp_path: Path) -> None:
+    root, best = fresh(), tmp_path / "best.yaml"
+    before = (root / "params.yaml").read_text(encoding="utf-8")
+    best.write_text(
+        "train:\n  margin: 0.35\n  loss: triplet\n  augment:\n    image:\n      flip: 0.5\n", encoding="utf-8"
+    )
+    done = run(root / "data", "apply", best)
+    assert done.out.splitlines() == [
+        "train.margin: 0.2 -> 0.35",
+        "train.augment.image.flip: 0.0 -> 0.5",
+        "params.yaml: 2 of 3 settings changed; `make repro` runs what is stale now",
+    ]
+    after = (root / "params.yaml").read_text(encoding="utf-8")
+    assert sum(a != b for a, b in zip(before.splitlines(), after.splitlines(), strict=True)) == 2
+    assert json.loads(run(root, "apply", best, "--json").out) == {}
+
+
+def test_apply_from_mlflow(fresh: Fresh, run: Likewise) -> None:
+    root = fresh()
+    client = tracking.connect(tracking.tracking_uri(root))
+    made = client.create_run(tracking.experiment_id(client, root))
+    client.log_text(made.info.run_id, "train:\n  margin: 0.35\n", "best.yaml")
+    address = f"runs:/{made.info.run_id}/best.yaml"
+    assert json.loads(run(root, "apply", address, "--json").out) == {"train.margin": [0.2, 0.35]}
+    refused(run(root, "apply", f"runs:/{made.info.run_id}/no.yaml"), "no.yaml")
+
+
+APPLIED = {
+    "train:\n  los: triplet\n": "train.los: there is no such key; did you mean loss?",
+    "train:\n  margin: -1\n": "train.margin: given -1; allowed: greater than or equal to 0",
+    "train: 3\n": "params.yaml: train: ",
+    "- 1\n": "expected blocks as in params.yaml",
+}
+
+
+@pytest.mark.parametrize("text", APPLIED)
+def test_apply_refuses_in_a_line_and_changes_nothing(text: str, fresh: Fresh, run: Likewise, tmp_path: Path) -> None:
+    root, best = fresh(), tmp_path / "best.yaml"
+    before = (root / "params.yaml").read_bytes()
+    best.write_text(text, encoding="utf-8")
+    refused(run(root, "apply", best), APPLIED[text])
+    best.unlink()
+    refused(run(root, "apply", best), "best.yaml: no such file")
+    assert (root / "params.yaml").read_bytes() == before
 
 
 def test_where_things_are(registered: tuple[Path, Registered], run: Likewise, tmp_path: Path) -> None:
