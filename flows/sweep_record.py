@@ -28,7 +28,7 @@ STATES = {
     TrialState.COMPLETE: "whole",
     TrialState.PRUNED: "ended early",
     TrialState.FAIL: "failed",
-    TrialState.RUNNING: "runs",
+    TrialState.RUNNING: "cut short",
 }
 
 
@@ -144,8 +144,8 @@ def summary(study: Study, *, run_id: str = "") -> str:
         run_id: of the sweep's run in MLflow, if it has one.
     """
     best, trials = study.best(), study.trials()
-    kinds = [f"{sum(t.state == state for t in trials)} {word}" for state, word in STATES.items()]
-    counts = ", ".join(kind for kind in kinds if not kind.startswith("0 "))
+    states = [trial.state for trial in trials if studies.RETRIED not in trial.user_attrs]
+    counts = ", ".join(f"{states.count(state)} {word}" for state, word in STATES.items() if state in states)
     parts = [f"# Sweep {study.name}", f"{study.counted()} trials: {counts or 'none yet'}."]
     if best is not None:
         where = f"runs:/{run_id}/{BEST}" if run_id else f"{FOLDER}/{BEST}"

@@ -87,7 +87,9 @@ def test_a_sweep_that_was_cut_short_goes_on_as_if_it_had_not_been() -> None:
     assert run(second, 12) == whole[6:]
     assert second.counted() == 12
     assert second.retry() == []
-    assert "cut short, started again" in sweep_record.summary(second)
+    text = sweep_record.summary(second)
+    assert "cut short, started again" in text
+    assert "12 trials: 12 whole." in text
 
 
 def test_more_trials_go_on_with_the_same_study() -> None:
