@@ -84,6 +84,8 @@ def look(client: SyncPrefectClient, study: Study, record: Record, number: int, o
         if prune and not state.is_final():
             one.pruned = early(epoch, val_eer)
             client.set_flow_run_state(one.run.id, Cancelling(message=one.pruned))
+    if not state.is_crashed():
+        one.crashed = None
     return state.is_final() and over(study, record, number, one, state, found)
 
 
@@ -105,7 +107,8 @@ def over(
 
 
 def _given_up(one: Running) -> bool:
-    one.crashed = one.crashed or time.monotonic()
+    if one.crashed is None:
+        one.crashed = time.monotonic()
     return time.monotonic() - one.crashed > CRASHED_SECONDS
 
 
