@@ -128,7 +128,7 @@ def test_a_trial_that_was_whole_before_the_cancel_came_is_whole(watched: Watched
 
 def test_a_crashed_trial_may_be_started_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(sweep_pool.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("flows.sweep_pool.time.monotonic", lambda: now[0])
     watched.server.state = Crashed()
     assert not watched.look()
     now[0] = 40.0
