@@ -321,7 +321,7 @@ def test_members_have_weights_losses_and_memories_of_their_own(project: Path) ->
 
 
 def test_members_go_from_training_to_a_registered_model(
-    project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     block = params(project, "train", members=2, encoder_options={"width": 12}, whiten=1)
     undisturbed = tmp_path / "undisturbed"
@@ -332,6 +332,7 @@ def test_members_go_from_training_to_a_registered_model(
         train.run(block, project)
     whole()
     train.run(block, project)
+    assert "train: kept epoch 3, its head fitted anew (whiten: 1): val EER" in capsys.readouterr().out
     assert output(project) == output(undisturbed)
     finish(project)
     registry.register(project, name="likewise", rule=RULE)

@@ -117,7 +117,8 @@ def write(fit: Fit, params: Params, root: Path, *, key: str) -> None:
         "best_val_eer": fit.progress.best_val_eer,
     }
     artifacts.TRAIN.write(summary, root)
-    print(f"train: kept epoch {fit.progress.best_epoch}: val EER {fit.progress.best_val_eer:.3%}", flush=True)
+    fitted = f", its head fitted anew (whiten: {params.whiten})" if params.whiten else ""
+    print(f"train: kept epoch {fit.progress.best_epoch}{fitted}: val EER {fit.progress.best_val_eer:.3%}", flush=True)
 
 
 if __name__ == "__main__":
