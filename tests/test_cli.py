@@ -236,7 +236,7 @@ def test_lineage_tells_where_a_version_came_from(registered: tuple[Path, Registe
     assert text.startswith("likewise 1 (champion)\n")
     assert told["hashes"]["identity"] in text
     samples = artifacts.sha256(root / artifacts.SAMPLES.path)
-    (found,) = json.loads(run(root, "lineage", "--data", samples[:8], "--json").out)
+    (found,) = json.loads(run(root, "lineage", "--data", samples[:8], "--json").out)["versions"]
     assert (found["version"], found["by"]) == (1, [f"samples {samples}"])
     assert run(root, "lineage", "--commit", "deadbeef").out == "no registered version was made from deadbeef\n"
 
@@ -273,14 +273,16 @@ def test_verify_refuses_in_a_line(registered: tuple[Path, Registered], tmp_path:
 def test_doctor_ends_with_1_where_there_is_a_problem(
     registered: tuple[Path, Registered], tmp_path: Path, run: Likewise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outside = json.loads(run(tmp_path, "doctor", "--json").out)
+    outside = json.loads(run(tmp_path, "doctor", "--json").out)["checks"]
     assert {"topic": "project", "state": "note"}.items() <= next(o for o in outside if o["topic"] == "project").items()
     done = run(registered[0], "doctor", "--json")
-    found = {each["topic"]: each for each in json.loads(done.out)}
+    told = json.loads(done.out)
+    found = {each["topic"]: each for each in told["checks"]}
     assert {"python", "libraries", "gpu", "disk", "checkpoints", "prefect", "params", "dvc", "mlflow"} <= found.keys()
     assert found["mlflow"]["state"] == found["params"]["state"] == "ok"
     # It was made by hand, without `dvc init`.
     assert (found["dvc"]["state"], done.code) == ("problem", 1)
+    assert told["problems"] >= 1
     lines = run(registered[0], "doctor").out.splitlines()
     assert any(line.startswith("problem  dvc          there is no .dvc folder") for line in lines)
     assert any("-> run this in a clone of the project, or `dvc init`" in line for line in lines)

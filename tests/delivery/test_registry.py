@@ -112,9 +112,9 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
     told = flatten(artifacts.METRICS.read(root))
     assert done.metrics == told
     assert tags["likewise.gate"] == "promoted"
-    headlines = {name: told[name] for name in provenance.HEADLINES}
-    assert {name: float(tags[name]) for name in headlines} == pytest.approx(headlines, rel=1e-5)
-    assert {name: tags[f"likewise.{name}"] for name in ("source", "kind", "encoder", "loss")} == {
+    headlines = {tag: told[name] for tag, name in provenance.HEADLINES.items()}
+    assert {tag: float(tags[tag]) for tag in headlines} == pytest.approx(headlines, rel=1e-5)
+    assert {name: tags[name] for name in ("source", "kind", "encoder", "loss")} == {
         "source": "digits",
         "kind": "image",
         "encoder": "mlp",
@@ -127,7 +127,7 @@ def test_the_version_carries_its_card_figures_and_where_it_came_from(registered:
 def test_versions_are_found_by_their_tags_and_models_by_their_figures(registered: Made) -> None:
     root, done = registered
     client = client_of(root)
-    (found,) = client.search_model_versions("name = 'likewise' AND tags.`likewise.loss` = 'triplet'")
+    (found,) = client.search_model_versions("name = 'likewise' AND tags.loss = 'triplet'")
     (model,) = client.search_logged_models(
         [client.get_run(done.run_id).info.experiment_id], filter_string="metrics.`verification.eer` <= 1"
     )

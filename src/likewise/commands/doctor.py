@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
+from likewise.commands import output
 from likewise.commands.options import JsonFlag
 from likewise.config import ConfigError, project_root
 from likewise.delivery.examination import Finding
@@ -19,8 +19,12 @@ def doctor(as_json: JsonFlag = False) -> None:
     from likewise.delivery import examination
 
     found = examination.examine(_checks(_root()))
-    print(json.dumps([asdict(each) for each in found]) if as_json else examination.as_text(found))
-    if any(each.state == "problem" for each in found):
+    problems = sum(each.state == "problem" for each in found)
+    if as_json:
+        output.as_json({"problems": problems, "checks": [asdict(each) for each in found]})
+    else:
+        print(examination.as_text(found))
+    if problems:
         raise typer.Exit(1)
 
 

@@ -62,7 +62,8 @@ def lineage(
         return
     made = origins.of_commit(root, commit) if commit is not None else origins.of_data(root, data or "")
     wanted = commit or data or ""
-    print(json.dumps([asdict(each) for each in made]) if as_json else lineage_text.of_versions(made, wanted))
+    told = {"versions": [asdict(each) for each in made]}
+    print(json.dumps(told, indent=2) if as_json else lineage_text.of_versions(made, wanted))
 
 
 def verify(

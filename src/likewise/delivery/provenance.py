@@ -19,15 +19,16 @@ RAW_TAG = f"{PREFIX}raw_hash"
 PARENT_TAG = f"{PREFIX}git_parent"
 COMMIT_TAG = f"{PREFIX}git_commit"
 
-HEADLINES = (
-    "verification.accuracy",
-    "verification.eer",
-    "verification.auc",
-    "retrieval.recall_at_1",
-    "retrieval.map_at_r",
-    "oneshot.accuracy",
-)
-"""The figures that are tags as well, to search versions by; all of them are metrics of the logged model and the run."""
+HEADLINES = {
+    "eer": "verification.eer",
+    "accuracy": "verification.accuracy",
+    "auc": "verification.auc",
+    "recall_at_1": "retrieval.recall_at_1",
+    "map_at_r": "retrieval.map_at_r",
+    "oneshot": "oneshot.accuracy",
+}
+"""The figures that are tags as well, to search versions by: with names so short that MLflow's list of versions has room
+for their values, and first in it. All figures are metrics of the logged model and of the run."""
 
 KEPT = (dvc_lock.LOCK_FILE, "dvc.yaml", PARAMS_FILE, artifacts.METRICS.path)
 """What a version keeps to be made again from, and to be compared with what comes out."""
@@ -49,6 +50,11 @@ def tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
     params = read_yaml(root / PARAMS_FILE)
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
     return {
+        **{tag: f"{metrics[name]:.6g}" for tag, name in HEADLINES.items() if name in metrics},
+        "source": str(params["ingest"]["source"]),
+        "kind": artifacts.SUMMARY.read(root)["kind"],
+        "encoder": artifacts.MODEL.read(root)["encoder"]["name"],
+        "loss": str(params["train"]["loss"]),
         IDENTITY_TAG: identity(root),
         tracking.KEY_TAG: artifacts.TRAIN.read(root)["train_key"],
         tracking.WEIGHTS_TAG: artifacts.MODEL.read(root)["weights_sha256"],
@@ -56,11 +62,6 @@ def tags(root: Path, metrics: Mapping[str, float]) -> dict[str, str]:
         RAW_TAG: _raw_hash(root) or "none",
         f"{PREFIX}params_hash": digest,
         PARENT_TAG: checkout.head(root) or "none",
-        f"{PREFIX}source": str(params["ingest"]["source"]),
-        f"{PREFIX}kind": artifacts.SUMMARY.read(root)["kind"],
-        f"{PREFIX}encoder": artifacts.MODEL.read(root)["encoder"]["name"],
-        f"{PREFIX}loss": str(params["train"]["loss"]),
-        **{name: f"{metrics[name]:.6g}" for name in HEADLINES if name in metrics},
     }
 
 
