@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,13 +28,19 @@ def few_bits(most: int) -> st.SearchStrategy[int]:
     return st.sets(st.integers(0, most - 1), max_size=4).map(lambda places: sum(1 << p for p in places))
 
 
-@settings(max_examples=150)
-@given(st.data(), st.sampled_from([1, 2, 4]), st.sampled_from([0, 1, 2, 3, 4, 7, 8, 20, 40, 64]))
-def test_as_when_every_pair_is_compared(data: st.DataObject, count: int, bits: int) -> None:
+WAYS = [(bits, sets) for bits in (0, 1, 2, 3, 4, 7) for sets in (0, 1, 2, 3) if bits + sets < 9]
+WAYS += [(8, 0), (8, 1), (20, 0), (20, 1), (40, 0), (64, 0)]
+
+
+@settings(max_examples=200)
+@given(st.data(), st.sampled_from([1, 2, 4]), st.sampled_from(WAYS))
+def test_as_when_every_pair_is_compared(data: st.DataObject, count: int, way: tuple[int, int]) -> None:
+    bits, sets = way
     number = st.one_of(st.integers(0, 2 ** (64 * count) - 1), few_bits(64 * count))
     rows = data.draw(st.lists(st.tuples(number, st.integers(0, 2)), max_size=25))
     numbers, sides = [n for n, _ in rows], [side for _, side in rows]
-    found = near_across(words(numbers, count), np.array(sides, np.int64), bits=bits)
+    with mock.patch.object(hamming, "_parts_that_agree", return_value=sets):
+        found = near_across(words(numbers, count), np.array(sides, np.int64), bits=bits)
     assert found.tolist() == oracle(numbers, sides, bits)
 
 
@@ -62,14 +69,31 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole.tolist() == plain
 
 
-def test_both_ways_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bits", [2, 5])
+def test_all_ways_find_the_same(bits: int) -> None:
     draw = np.random.default_rng(4)
     numbers = draw.integers(0, 2**64, (300, 1), dtype=np.uint64) & np.uint64(0x0303_0303_0303_0303)
     sides = draw.integers(0, 2, 300)
-    sparse = near_across(numbers, sides, bits=2)
-    monkeypatch.setattr(hamming, "PART", 65)
-    assert near_across(numbers, sides, bits=2).tolist() == sparse.tolist()
-    assert 0 < sparse.sum() < 300
+    found = []
+    for sets in range(4):
+        with mock.patch.object(hamming, "_parts_that_agree", return_value=sets):
+            found.append(near_across(numbers, sides, bits=bits).tolist())
+    assert found[1:] == found[:1] * 3
+    assert 0 < sum(found[0]) < 301
+
+
+def test_many_words_that_differ_in_few_bits_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(5)
+    numbers = draw.integers(0, 2**64, (30_000, 1), dtype=np.uint64)
+    numbers[7] = numbers[8] ^ np.uint64(0b1011)
+    sides = np.arange(30_000) % 2
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("all pairs are compared")
+
+    monkeypatch.setattr(hamming, "_compared", refused)
+    for bits in (3, 4, 6):
+        assert np.flatnonzero(near_across(numbers, sides, bits=bits)).tolist() == [7, 8]
 
 
 def test_a_copy_on_the_same_side_is_no_matter() -> None:

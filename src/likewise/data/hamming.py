@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,11 @@ from likewise.data.fingerprint_base import Words, packed, scattered
 Rows = NDArray[np.intp]
 Pairs = Iterator[tuple[Rows, Rows]]
 
-PART = 16
-"""Bits that a part needs at least, so that few words agree in one by chance."""
+SORTED, MET = 30, 12
+"""What it takes to put a word in order by a key, and to look at a pair that agrees in one, in pairs of `_compared`."""
+
+FEW, MOST = 256, 2000
+"""Fewer words than this are all compared; with more sets of parts than this they are as well."""
 
 LEFT, RIGHT = 256, 4096
 """Words compared at a time: the distances fit a cache."""
@@ -31,10 +36,11 @@ def differing(left: Words, right: Words) -> NDArray[np.integer]:
 def near_across(words: Words, sides: NDArray[np.integer], *, bits: int) -> NDArray[np.bool_]:
     """Return for each fingerprint (n, words) whether one of another side differs from it in at most `bits` bits.
 
-    Sides (n,) are whole numbers from 0 to 7, such as 0, 1 and 2 for the splits. Words that differ in `bits` bits agree
-    in one of `bits + 1` parts, so where these have 16 bits or more only words that agree in a part are compared
-    (Norouzi, Punjani, Fleet: Fast search in Hamming space with multi-index hashing, 2012); else all pairs of different
-    sides are. A part takes every so-manyth bit. Memory is linear in n.
+    Sides (n,) are whole numbers from 0 to 7, such as 0, 1 and 2 for the splits. Of `bits + r` parts at most `bits`
+    differ between two words that are near, so these agree in some r parts. For each set of r parts, words are put in
+    order by them, and only those that agree are compared (Manku, Jain, Das Sarma: Detecting near-duplicates for web
+    crawling, 2007); where that would be more work than looking at all pairs of different sides, these are looked at.
+    A part takes every so-manyth bit. Memory is linear in n.
 
     >>> near_across(np.array([[0], [3], [255]], np.uint64), np.array([0, 1, 1]), bits=2).tolist()
     [True, True, False]
@@ -50,22 +56,46 @@ def near_across(words: Words, sides: NDArray[np.integer], *, bits: int) -> NDArr
     masks = np.zeros(len(values), np.uint8)
     np.bitwise_or.at(masks, inverse, own)
     reached = masks.copy()
-    sparse = (bits + 1) * PART <= 64 * words.shape[1]
-    for left, right in _agreeing(values, bits=bits) if sparse else _compared(values, masks, bits=bits):
+    sets = _parts_that_agree(*values.shape, bits=bits)
+    pairs = _agreeing(values, masks, bits=bits, sets=sets) if sets else _compared(values, masks, bits=bits)
+    for left, right in pairs:
         np.bitwise_or.at(reached, left, masks[right])
         np.bitwise_or.at(reached, right, masks[left])
     near: NDArray[np.bool_] = (reached[inverse] & ~own) != 0
     return near
 
 
-def _agreeing(values: Words, *, bits: int) -> Pairs:
-    """Yield the pairs of different values within the distance, by the parts that they agree in."""
-    places = np.arange(64 * values.shape[1])
-    for part in range(bits + 1):
-        mask = packed((places % (bits + 1) == part)[None])
-        for left, right in _equal(_keys(values & mask)):
-            close = differing(values[left], values[right]) <= bits
-            yield left[close], right[close]
+def _parts_that_agree(count: int, words: int, *, bits: int) -> int:
+    """Return in how many parts so many words had best agree; 0 where all pairs had better be compared.
+
+    By the work it takes if the bits of a key were each right by chance with a little more than a half.
+
+    >>> [_parts_that_agree(count, 1, bits=3) for count in (100, 10_000, 1_000_000)]
+    [0, 1, 2]
+    >>> _parts_that_agree(1_000_000, 4, bits=48)
+    0
+    """
+    if count < FEW:
+        return 0
+    work = {0: count / 2}
+    for together in range(1, 64 * words - bits + 1):
+        sets, length = comb(bits + together, together), together * (64 * words // (bits + together))
+        if sets > MOST:
+            break
+        work[together] = sets * (SORTED + MET * count / 2 * 2 ** (-0.875 * length))
+    return min(work, key=work.__getitem__)
+
+
+def _agreeing(values: Words, masks: NDArray[np.uint8], *, bits: int, sets: int) -> Pairs:
+    """Yield the pairs of values within the distance whose sides differ, by the parts that they agree in."""
+    places = np.arange(64 * values.shape[1]) % (bits + sets)
+    for parts in combinations(range(bits + sets), sets):
+        for left, right in _equal(_keys(values & packed(np.isin(places, parts)[None]))):
+            both = masks[left] | masks[right]
+            # More than one bit: more than one side.
+            apart = (both & (both - np.uint8(1))) != 0
+            close = differing(values[left[apart]], values[right[apart]]) <= bits
+            yield left[apart][close], right[apart][close]
 
 
 def _keys(words: Words) -> Words:
@@ -78,7 +108,7 @@ def _keys(words: Words) -> Words:
 
 def _equal(keys: Words) -> Pairs:
     """Yield the pairs of places that hold the same key, n at most at a time."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     keys = keys[order]
     here, step = np.arange(len(keys)), 1
     while len(here := here[: np.searchsorted(here, len(keys) - step)]):
