@@ -65,6 +65,7 @@ class DecodeCache:
         self._shape, self._dtype = tuple(shape), np.dtype(dtype)
         self._limit, self._began = limit, 0
         self._pending: list[tuple[NDArray[np.void], bytes]] = []
+        self._waiting = 0
         self._full = False
         self._names: list[str] = []
         self._files: dict[int, int | None] = {}
@@ -106,7 +107,7 @@ class DecodeCache:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs to recall; it opens files of its own."""
-        return self.__dict__ | {"_files": {}, "_pending": []}
+        return self.__dict__ | {"_files": {}, "_pending": [], "_waiting": 0}
 
     def recall(self, digest: bytes) -> NDArray[Any] | str | None:
         """Return the rows that a content gave, or the reason why it was rejected; None where it is not known."""
@@ -149,8 +150,10 @@ class DecodeCache:
         entries["rows"], entries["crc"] = counts, crcs
         entries["length"] = counts * (prod(self._shape) * self._dtype.itemsize)
         entries["length"][len(entries) - len(texts) :] = [len(text) for text in texts]
-        self._pending.append((entries, b"".join([rows.tobytes(), *texts])))
-        if sum(len(payload) for _, payload in self._pending) >= BLOCK_BYTES:
+        payload = b"".join([rows.tobytes(), *texts])
+        self._pending.append((entries, payload))
+        self._waiting += len(payload)
+        if self._waiting >= BLOCK_BYTES:
             self._flush()
 
     def drop(self, names: Iterable[str]) -> None:
@@ -204,6 +207,7 @@ class DecodeCache:
         entries = np.concatenate([np.empty(0, ENTRY), *(part for part, _ in self._pending)])
         payloads = [payload for _, payload in self._pending]
         self._pending.clear()
+        self._waiting = 0
         if not len(entries) or self._full:
             return
         size = entries.nbytes + sum(map(len, payloads))

@@ -32,6 +32,9 @@ CHUNK_BYTES = 2 << 20
 CHUNK_SECONDS, CHUNK_FILES = 0.2, 1024
 """How long a process works before it hands over, and the most files that it takes at a time."""
 
+WAITS = 10
+"""Seconds of waiting, for a slow disk or for others who use the machine, that count as one of work."""
+
 FEW = 64
 """Fewer samples than this are decoded here: starting processes would take longer."""
 
@@ -82,7 +85,7 @@ class Outcomes:
     Attributes:
         crcs: The checksum of each one's rows or reason, where it is for the cache: uint32 (n,).
         damaged: Names of the cache's volumes in which something damaged was met.
-        seconds: How long it took.
+        seconds: How long it took, waiting for the most part left out.
     """
 
     digests: NDArray[np.uint8]
@@ -314,7 +317,7 @@ def _attempt(read: Callable[[Raw], Content], raw: Raw) -> Readable:
 
 
 def _outcomes(contents: Iterable[Readable], work: Work) -> Outcomes:
-    begin = time.perf_counter()
+    begin, worked = time.perf_counter(), time.process_time()
     digests, results, left_out, recalled, crcs = bytearray(), [], [], [], []
     for content in contents:
         digest, result, known = _outcome(content, work)
@@ -332,7 +335,7 @@ def _outcomes(contents: Iterable[Readable], work: Work) -> Outcomes:
         rows=_joined([result for result in results if not isinstance(result, str)], work.preprocessing),
         reasons={place: result for place, result in enumerate(results) if isinstance(result, str)},
         damaged=frozenset(work.cache.damaged if work.cache is not None else ()),
-        seconds=time.perf_counter() - begin,
+        seconds=max(time.process_time() - worked, (time.perf_counter() - begin) / WAITS),
     )
 
 
