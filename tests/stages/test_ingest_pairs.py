@@ -140,6 +140,10 @@ def test_impostors_that_join_everything_are_refused_by_sample_and_left_out_by_cl
         ValueError, match=r"by: sample keeps together what pairs join, and they join \d+% .* split by class"
     ):
         run(project)
+    write(project, [(*row, "test" if row[0] > "s20" and row[1] > "s20" else "train") for row in rows], "split")
+    with pytest.raises(ValueError, match=r"val stays together .* they join \d+% of the samples: say val in the column"):
+        run(project, split={"by": "column"})
+    write(project, rows)
     summary = run(project, split={"by": "class"})
     samples, kept = sides(project)
     genuine = kept["same"] == 1

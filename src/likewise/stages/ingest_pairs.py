@@ -20,6 +20,14 @@ from likewise.stages.ingest_params import Split
 BY_GENUINE = ("class", "column", "file")
 """Ways to split in which only genuine pairs say what is one thing; impostors that lie across are left out."""
 
+ONE_PART = {
+    "sample": "by: sample keeps together what pairs join, and they join {share} of the samples: split by class (only "
+    "genuine pairs join), group or column",
+    "column": "what is drawn for val stays together with what pairs join, and they join {share} of the samples: say "
+    "val in the column, too",
+}
+"""What to do where pairs join most of the samples, and so leave one part to be divided."""
+
 
 @dataclass(frozen=True, eq=False)
 class Paired:
@@ -111,12 +119,8 @@ def refuse_one_sided(kept: pd.DataFrame, samples: pd.DataFrame, rows: PairRows, 
     told = ", ".join(f"{split} {each['pairs']} ({each['genuine']} genuine)" for split, each in counts.items())
     names = joined(rows)
     largest = samples["id"].map(lambda id_: names.get(id_, id_)).value_counts().iloc[0] / len(samples)
-    advice = "change ingest.split, or add pairs"
-    if by == "sample" and largest > 0.5:
-        advice = (
-            f"by: sample keeps together what pairs join, and they join {largest:.0%} of the samples: split by class "
-            "(only genuine pairs join), group or column"
-        )
+    advice = ONE_PART.get(by, "") if largest > 0.5 else ""
+    advice = advice.format(share=f"{largest:.0%}") or "change ingest.split, or add pairs"
     raise ValueError(
         f"{' and '.join(short)}: genuine and impostor pairs are needed in each split, and of those that can be used "
         f"there are {told}; {advice}"
