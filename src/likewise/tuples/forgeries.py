@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from likewise.tuples.ranking import Indices, Ladder, checked_ranks, stable_order
+from likewise.tuples.ranking import Indices, Ladder, Numbered, checked_ranks, stable_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def _both(labels: npt.ArrayLike, forges: npt.ArrayLike) -> tuple[_Sorted, _Sorte
     return _Sorted.by(codes[: len(own)], len(names)), _Sorted.by(codes[len(own) :], len(names))
 
 
-class SkilledPairs:
+class SkilledPairs(Numbered):
     """Every (genuine sample, forgery of its class), numbered from 0: all of them are impostor pairs.
 
     A class of m samples and f forgeries has m f of them. A forgery meets no other forgery, nor a sample of a class
@@ -61,14 +61,6 @@ class SkilledPairs:
         self._samples, self._forgeries = _both(labels, forges)
         self._ladder = Ladder((self._samples.sizes * self._forgeries.sizes).tolist())
 
-    @property
-    def count(self) -> int:
-        """How many pairs there are."""
-        return self._ladder.total
-
-    def __len__(self) -> int:
-        return self.count
-
     def __getitem__(self, ranks: npt.ArrayLike) -> tuple[Indices, Indices]:
         """Return the samples, 0 to n - 1, and the forgeries, 0 to k - 1, each (r,), of ranks (r,).
 
@@ -76,13 +68,12 @@ class SkilledPairs:
             ValueError: if the ranks are not integers in one dimension.
             IndexError: if one is not between 0 and count - 1.
         """
-        known = checked_ranks(ranks, self.count)
-        owner = self._ladder.locate(known)
-        sample, forgery = np.divmod(known - self._ladder.starts.take(owner), self._forgeries.sizes.take(owner))
+        owner, place = self._placed(checked_ranks(ranks, self.count))
+        sample, forgery = np.divmod(place, self._forgeries.sizes.take(owner))
         return self._samples.member(owner, sample), self._forgeries.member(owner, forgery)
 
 
-class SkilledTriplets:
+class SkilledTriplets(Numbered):
     """Every (anchor, positive, forgery of their class as the negative), numbered from 0.
 
     Anchor and positive are two different genuine samples of one class, in either order: a class of m samples and f
@@ -105,14 +96,6 @@ class SkilledTriplets:
         sizes = self._samples.sizes
         self._ladder = Ladder((sizes * (sizes - 1) * self._forgeries.sizes).tolist())
 
-    @property
-    def count(self) -> int:
-        """How many triplets there are."""
-        return self._ladder.total
-
-    def __len__(self) -> int:
-        return self.count
-
     def __getitem__(self, ranks: npt.ArrayLike) -> tuple[Indices, Indices, Indices]:
         """Return anchors and positives, 0 to n - 1, and forgeries, 0 to k - 1, each (r,), of ranks (r,).
 
@@ -120,9 +103,8 @@ class SkilledTriplets:
             ValueError: if the ranks are not integers in one dimension.
             IndexError: if one is not between 0 and count - 1.
         """
-        known = checked_ranks(ranks, self.count)
-        owner = self._ladder.locate(known)
-        couple, forgery = np.divmod(known - self._ladder.starts.take(owner), self._forgeries.sizes.take(owner))
+        owner, place = self._placed(checked_ranks(ranks, self.count))
+        couple, forgery = np.divmod(place, self._forgeries.sizes.take(owner))
         anchor, positive = np.divmod(couple, self._samples.sizes.take(owner) - 1)
         # The positive skips the anchor.
         positive += positive >= anchor

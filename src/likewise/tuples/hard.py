@@ -14,6 +14,7 @@ from likewise.tuples.ranking import (
     Groups,
     Indices,
     Ladder,
+    Numbered,
     checked_ranks,
     distinct_ranks,
     generator_of,
@@ -32,7 +33,7 @@ _EXACT = 2**18
 _GROUP = 32
 
 
-class HardTriplets:
+class HardTriplets(Numbered):
     """Every hard (anchor, positive, negative) of labels (n,), numbered from 0 to count - 1.
 
     Anchor and positive are two different samples of one class, in either order. The negative is one of the
@@ -72,14 +73,6 @@ class HardTriplets:
         self._slack = _slack(squares, self._points.shape[1])
         self._squares = squares.astype(np.float32) + self._slack
 
-    @property
-    def count(self) -> int:
-        """How many hard triplets there are."""
-        return self._ladder.total
-
-    def __len__(self) -> int:
-        return self.count
-
     def __getitem__(self, ranks: npt.ArrayLike) -> tuple[Indices, Indices, Indices]:
         """Return the anchors, positives and negatives, each (k,), of ranks (k,).
 
@@ -116,9 +109,9 @@ class HardTriplets:
         return float(nearer.mean())
 
     def _unrank(self, ranks: Indices) -> tuple[Indices, Indices, Indices]:
-        owner = self._ladder.locate(ranks)
+        owner, place = self._placed(ranks)
         start, size = self._groups.starts.take(owner), self._groups.sizes.take(owner)
-        couple, place = np.divmod(ranks - self._ladder.starts.take(owner), self._depths.take(owner))
+        couple, place = np.divmod(place, self._depths.take(owner))
         anchor, positive = np.divmod(couple, size - 1)
         positive += positive >= anchor
         return self._groups.to_samples(start + anchor), self._groups.to_samples(start + positive), place

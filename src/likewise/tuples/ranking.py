@@ -138,6 +138,25 @@ class Ladder:
         return step
 
 
+class Numbered:
+    """What is numbered from 0 to count - 1, class by class, and never listed; `_ladder` knows where each begins."""
+
+    _ladder: Ladder
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self._ladder.total
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _placed(self, ranks: Indices) -> tuple[Indices, Indices]:
+        """Return the class of each rank (n,), and its place among those of its class."""
+        owner = self._ladder.locate(ranks)
+        return owner, ranks - self._ladder.starts.take(owner)
+
+
 def checked_ranks(ranks: npt.ArrayLike, total: int) -> Indices:
     """Return ranks as int64 (n,).
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from likewise.tuples.ranking import (
     Indices,
     Ladder,
+    Numbered,
     checked_ranks,
     distinct_ranks,
     generator_of,
@@ -16,7 +17,7 @@ from likewise.tuples.ranking import (
 )
 
 
-class Triplets:
+class Triplets(Numbered):
     """Every (anchor, positive, negative) of labels (n,), numbered from 0 to count - 1.
 
     Anchor and positive are two different samples of one class, in either order, the negative is of another: a
@@ -42,14 +43,6 @@ class Triplets:
         self._groups = group(labels)
         samples = self._groups.samples
         self._ladder = Ladder([m * (m - 1) * (samples - m) for m in self._groups.sizes.tolist()])
-
-    @property
-    def count(self) -> int:
-        """How many triplets there are."""
-        return self._ladder.total
-
-    def __len__(self) -> int:
-        return self.count
 
     def __getitem__(self, ranks: npt.ArrayLike) -> tuple[Indices, Indices, Indices]:
         """Return the anchors, positives and negatives, each (n,), of ranks (n,).
@@ -99,10 +92,9 @@ class Triplets:
         return anchor, positive, negative
 
     def _unrank(self, ranks: Indices) -> tuple[Indices, Indices, Indices]:
-        owner = self._ladder.locate(ranks)
+        owner, negative = self._placed(ranks)
         start, size = self._groups.starts.take(owner), self._groups.sizes.take(owner)
         others, kin = self._groups.samples - size, size - 1
-        negative = ranks - self._ladder.starts.take(owner)
         positive = negative // others
         negative -= positive * others
         anchor = positive // kin
