@@ -20,10 +20,9 @@ from likewise.data.tables import (
     DEFAULT_COLUMNS,
     Columns,
     Flag,
-    find_table,
     forgeries,
     groups,
-    read_table,
+    open_table,
     texts,
     without,
 )
@@ -54,10 +53,8 @@ def open_manifest(path: Path, *, table: str | None = None, columns: Columns = DE
     Raises:
         ValueError: no such folder, table or column, or a table that cannot be read.
     """
-    file = find_table(path, table)
-    return from_table(
-        read_table(file), path, columns=columns, where=f"the table {file.name}", folder=file.parent.relative_to(path)
-    )
+    opened = open_table(path, table)
+    return from_table(opened.rows, path, columns=columns, where=opened.where, folder=opened.folder)
 
 
 def from_table(rows: pa.Table, path: Path, *, columns: Columns, where: str, folder: Path = Path()) -> Source:

@@ -12,7 +12,7 @@ from likewise.data.components import components
 from likewise.data.folders import FolderReader
 from likewise.data.manifest import located
 from likewise.data.raw import PairRows, Raw, Source
-from likewise.data.tables import DEFAULT_COLUMNS, Columns, Flag, find_table, flags, groups, read_table, texts, without
+from likewise.data.tables import DEFAULT_COLUMNS, Columns, Flag, flags, groups, open_table, texts, without
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +35,12 @@ def open_pairs(path: Path, *, table: str | None = None, columns: Columns = DEFAU
     Raises:
         ValueError: no such folder, table or column, or a table that cannot be read.
     """
-    file = find_table(path, table)
-    rows, where, root = read_table(file), f"the table {file.name}", path.resolve()
-    folder = file.parent.relative_to(path)
-    left, right = (
-        list(located(root, folder, texts(rows, getattr(columns, side), key=f"ingest.columns.{side}", where=where)))
-        for side in ("left", "right")
+    opened, root = open_table(path, table), path.resolve()
+    rows, where = opened.rows, opened.where
+    cells = (
+        texts(rows, getattr(columns, side), key=f"ingest.columns.{side}", where=where) for side in ("left", "right")
     )
+    left, right = (list(located(root, opened.folder, each)) for each in cells)
     same = flags(rows, columns.same, key="ingest.columns.same", where=where)
     samples: dict[str, Raw] = {}
     for place, refused in (*left, *right):

@@ -83,6 +83,31 @@ def find_table(root: Path, name: str | None) -> Path:
     return root / chosen
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A table that was found in a folder.
+
+    Attributes:
+        rows: what it holds.
+        where: what it is called in a message.
+        folder: what its paths are relative to, below the folder.
+    """
+
+    rows: pa.Table
+    where: str
+    folder: Path
+
+
+def open_table(root: Path, name: str | None) -> Opened:
+    """Return the table at `name` in the folder `root`, or the only one that lies there.
+
+    Raises:
+        ValueError: no such folder or table, or one that cannot be read.
+    """
+    file = find_table(root, name)
+    return Opened(read_table(file), f"the table {file.name}", file.parent.relative_to(root))
+
+
 def refuse_swollen(file: Path, rows: int, *, most: int) -> None:
     """Refuse a table that says it has more rows than so many bytes can: each would take memory here.
 
