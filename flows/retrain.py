@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import changes, elsewhere, stages, summary
+from flows import arguments, changes, elsewhere, stages, summary
 from flows.train import Commit, Hours, run_and_push
 from likewise.config import STAGES, load_params, project_root
 
@@ -62,4 +62,4 @@ def run_stages(root: Path, *, train_on: str, seconds: float | None) -> None:
 
 
 if __name__ == "__main__":
-    retrain()
+    arguments.call(retrain)

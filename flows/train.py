@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows import stages
+from flows import arguments, stages
 from likewise.config import STAGES, load_params, project_root
 
 Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
@@ -49,4 +49,4 @@ def run_and_push(stage: str, root: Path, *, seconds: float | None) -> None:
 
 
 if __name__ == "__main__":
-    train()
+    arguments.call(train)
