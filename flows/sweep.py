@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from optuna.trial import TrialState
 from prefect import State, flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
@@ -136,7 +137,9 @@ def one(study: Study, root: Path, record: sweep_record.Record, asked: Asked, sec
         conclude(study, record, number, done.course, done.val_eer)
         return Completed(message=trial.said(done))
 
-    attempted(return_state=True)
+    state = attempted(return_state=True)
+    if study.trial(number).state == TrialState.RUNNING:
+        study.fail(number, str(state.message))
 
 
 def conclude(study: Study, record: sweep_record.Record, number: int, course: dict[int, float], val_eer: float) -> None:
