@@ -67,7 +67,7 @@ def embed(
     """
     stages.say_own_lines()
     order = Order(placed(path), placed(out), model, table, 0, shards, files_per_part, threads, device)
-    if runtime.flow_run.id and SCHEDULED in runtime.flow_run.tags and not there(order):
+    if scheduled() and not there(order):
         return Completed(name="NothingThere", message=f"{order.path}: there is no such folder yet")
     with told(), alone(Path(order.out)):
         outcome = run(order, on_pool=workers == "pool" or (workers == "auto" and runtime.deployment.id is not None))
@@ -215,6 +215,11 @@ def progress(folder: Path, wanted: int) -> Callable[[], None]:
             logger.info("embed: %d of %d contents", done, wanted)
 
     return look
+
+
+def scheduled() -> bool:
+    """Tell whether the schedule started this run: what it looks for may not be there yet, and nobody is at hand."""
+    return runtime.flow_run.id is not None and SCHEDULED in runtime.flow_run.tags
 
 
 def placed(path: str) -> str:

@@ -16,7 +16,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows import arguments, drift_page, elsewhere, stages
-from flows.embed import Text, placed, told
+from flows.embed import Text, placed, scheduled, told
 from likewise.config import load_params, project_root
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def monitor(
 
     stages.say_own_lines()
     root = project_root()
+    if scheduled() and not Path(placed(out)).is_dir():
+        return Completed(name="NothingThere", message=f"{placed(out)}: nothing was embedded yet")
     with told():
         loaded = loading.load(model if model.startswith("models:/") else placed(model))
         folder = model_folder(Path(placed(out)), loaded.weights)
