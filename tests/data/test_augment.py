@@ -33,11 +33,18 @@ STRENGTHS: dict[str, float] = {
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
 def test_turned_is_what_numpy_turns(kind: torch.dtype) -> None:
     images = pictures(9, height=7, width=7).to(kind)
-    quarters = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0, 1])
+    quarters = torch.tensor([0, 1, 2, 3, 7, 6, 5, 4, 1])
     result = turned(images, quarters)
     assert result.dtype == kind
     for image, quarter, found in zip(images, quarters.tolist(), result, strict=True):
-        np.testing.assert_array_equal(found.numpy(), np.rot90(image.numpy(), quarter, axes=(1, 2)))
+        upright = np.rot90(image.numpy(), quarter % 4, axes=(1, 2))
+        np.testing.assert_array_equal(found.numpy(), upright if quarter < 4 else np.flip(upright, axis=2))
+
+
+def test_the_eight_ways_of_turning_differ() -> None:
+    one = pictures(1, height=5, width=5)
+    every = turned(one.expand(8, -1, -1, -1), torch.arange(8))
+    assert len({way.numpy().tobytes() for way in every}) == 8
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -58,15 +58,21 @@ def test_without_augmentation_training_sees_what_is_stored(project: Path) -> Non
 
 
 def test_turned_samples_are_rows_of_their_own(project: Path) -> None:
-    block = train(project, rotations=4)
-    given = batch(project, 2, rotations=4)
+    block = train(project, rotations=8)
+    given = batch(project, 2, rotations=8)
     stored, seen = sheet.views(block, project, given, versions=1, seed=0)
     media, _ = artifacts.read_media(project)
-    expected = [np.rot90(media[number], turn, axes=(1, 2)) for number in range(2) for turn in range(4)]
+    ways = [(turn, step) for step in (1, -1) for turn in range(4)]
+    expected = [np.rot90(media[number], turn, axes=(1, 2))[:, :, ::step] for number in range(2) for turn, step in ways]
     np.testing.assert_array_equal(np.concatenate(stored), expected)
     np.testing.assert_array_equal(seen[0], expected)
     sample = pd.Series({"class": "k1", "id": "k1/7.png"})
-    assert [sheet.named(sample, turn)[0] for turn in (0, 3)] == ["k1", "k1, turned by 270°"]
+    assert [sheet.named(sample, turn)[0] for turn in (0, 3, 4, 5)] == [
+        "k1",
+        "k1, turned by 270°",
+        "k1, mirrored",
+        "k1, turned by 90°, mirrored",
+    ]
 
 
 def sounds(root: Path) -> Params:

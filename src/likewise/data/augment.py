@@ -159,11 +159,11 @@ class Augmentation(Strengths):
 
 
 def turned(images: Tensor, quarters: Tensor) -> Tensor:
-    """Return each image turned against the clock by so many quarters of a circle.
+    """Return each image turned against the clock by so many quarters of a circle; with 4 more, then mirrored.
 
     Args:
         images: (n, channels, side, side), any type.
-        quarters: (n,) 0 to 3, on any device.
+        quarters: (n,) 0 to 7, on any device; from 4 on the turned image is mirrored left to right.
 
     Example:
         >>> turned(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([1]))
@@ -171,7 +171,9 @@ def turned(images: Tensor, quarters: Tensor) -> Tensor:
                   [1, 3]]]])
     """
     every = torch.stack([torch.rot90(images, quarter, (-2, -1)) for quarter in range(QUARTERS)])
-    return every[quarters.to(images.device), torch.arange(len(images), device=images.device)]
+    quarters = quarters.to(images.device)
+    upright = every[quarters % QUARTERS, torch.arange(len(images), device=images.device)]
+    return torch.where((quarters >= QUARTERS).view(-1, 1, 1, 1), upright.flip(-1), upright)
 
 
 def affine(*, turn: Tensor, lean: Tensor, size: Tensor, across: Tensor, down: Tensor, aspect: float) -> Tensor:

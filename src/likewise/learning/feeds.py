@@ -24,7 +24,7 @@ Rows = np.ndarray[Any, Any]
 class Batch:
     """Samples by number, the class number of each, and the tuples among them (none: mined in the batch).
 
-    `quarters` says by how many right angles each sample is turned (none: not at all).
+    `quarters` says by how many right angles each sample is turned, and from 4 on mirrored (none: not at all).
     """
 
     samples: Rows
@@ -59,8 +59,8 @@ class ClassFeed:
         samples_per_class: K.
         seed: with the epoch it decides the batches.
         rotations: each class turned by 0, 1, ... `rotations` - 1 right angles is a class of its own (Santoro et al.:
-            Meta-learning with memory-augmented neural networks, 2016): class c turned r times is number
-            `rotations` c + r, and an epoch is so many times as long.
+            Meta-learning with memory-augmented neural networks, 2016), and from 4 on so are their mirror images: class
+            c changed in way r is number `rotations` c + r, and an epoch is so many times as long.
     """
 
     def __init__(

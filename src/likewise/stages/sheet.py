@@ -107,7 +107,8 @@ def views(params: Params, root: Path, batch: Batch, *, versions: int, seed: int)
 def named(sample: pd.Series[Any], quarters: int) -> tuple[str, str]:
     """Return what stands beside a sample: its class and how it is turned, and its id."""
     label = "no class" if pd.isna(sample["class"]) else str(sample["class"])
-    turn = f", turned by {quarters * RIGHT_ANGLE}°" if quarters else ""
+    turn = f", turned by {quarters % 4 * RIGHT_ANGLE}°" if quarters % 4 else ""
+    turn += ", mirrored" if quarters >= 4 else ""
     return label + turn, str(sample["id"])
 
 

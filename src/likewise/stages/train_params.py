@@ -116,7 +116,7 @@ class Params(Block):
     classes_per_batch: int = Field(ge=2)
     samples_per_class: int = Field(ge=2)
     small_classes: Literal["fail", "warn", "off"]
-    rotations: Literal[1, 4]
+    rotations: Literal[1, 4, 8]
     accumulate: int = Field(ge=1)
     whiten: int = Field(ge=0, le=1000)
     keep: Literal["best", "last"]
