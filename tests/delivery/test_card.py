@@ -93,6 +93,20 @@ def test_the_rest_is_what_the_stages_wrote(evaluated: Path) -> None:
     assert "mlflow models serve -m models:/likewise@champion --env-manager local" in text
 
 
+def test_the_index_and_the_portable_encoders_are_told(fresh: Fresh) -> None:
+    root = fresh()
+    told = artifacts.ABOUT_PORTABLE.read(root)
+    exact = told["encoders"]["fp32"]
+    artifacts.ABOUT_PORTABLE.write(told | {"encoders": {"int8": {"refused": "no such"}, "fp32": exact}}, root)
+    index = artifacts.ABOUT_INDEX.read(root)
+    recall = index["recall"] | {"ten": 0.987}
+    artifacts.ABOUT_INDEX.write(index | {"kind": "hnsw", "recall": recall}, root)
+    text = card.render(root)
+    size = f"{exact['bytes'] / 1e6:.2f} MB"
+    assert "Index: hnsw, finds 98.70% of the 10 exact nearest." in text
+    assert f"ONNX, EER on test: fp32 {exact['eer']:.3%} ({size}), no int8 (no such).\n" in text
+
+
 def test_what_the_data_cannot_show_is_said(fresh: Fresh) -> None:
     root = fresh()
     text = card.render(root)

@@ -155,8 +155,22 @@ def _facts(root: Path) -> dict[str, Any]:
         "limits": _limits(samples, metrics),
         "slices": [_slice(column, found) for column, found in metrics.get("slices", {}).items()],
         "errors": _errors(root),
+        "index": artifacts.ABOUT_INDEX.read(root),
+        "portable": artifacts.ABOUT_PORTABLE.read(root),
+        "encoders": _encoders(artifacts.ABOUT_PORTABLE.read(root)["encoders"]),
         "params": read_yaml(root / PARAMS_FILE),
     }
+
+
+def _encoders(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what is told of each ONNX encoder, the exact one first; of one that could not be made, why."""
+    parts = []
+    for name, found in sorted(told.items(), key=lambda item: (item[0] != "fp32", item[0])):
+        made = "refused" not in found
+        parts.append(
+            f"{name} {found['eer']:.3%} ({found['bytes'] / 1e6:.2f} MB)" if made else f"no {name} ({found['refused']})"
+        )
+    return ", ".join(parts)
 
 
 def _first(found: Any, few: int) -> Any:
