@@ -127,9 +127,8 @@ def pull(root: Path) -> None:
 
 
 def must_run(stage: str, root: Path) -> bool:
-    """Tell whether a stage is stale and no clone has run it: whether there is work for another pool."""
-    pull = ["--pull"] if remotes(root) else []
-    said = run(["dvc", "--wait-for-lock", "repro", "--dry", "--single-item", *pull, stage], root, quiet=True)
+    """Tell whether a stage is stale here; another clone may have run it all the same, which a dry run does not see."""
+    said = run(["dvc", "--wait-for-lock", "repro", "--dry", "--single-item", stage], root, quiet=True)
     return RUNNING.format(stage) in said
 
 

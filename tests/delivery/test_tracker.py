@@ -223,13 +223,15 @@ def test_the_writer_is_waited_for_within_the_ten_seconds() -> None:
     assert 2 * tracker.WAIT_SECONDS <= 9
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_writer_that_breaks_down_holds_nobody_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
+    seen: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda broken: seen.append(broken.exc_type))
     monkeypatch.setattr(tracking, "find_run", bug)
     start = time.monotonic()
     with Tracker(root, "key", params=PARAMS) as tracking_it:
         tracking_it.log_epochs(HISTORY)
     assert time.monotonic() - start < tracker.EMBEDDED_WAIT_SECONDS / 4
+    assert seen == [ZeroDivisionError]

@@ -184,12 +184,16 @@ def _most(index: Index) -> int:
 
 
 def _exhaustive(index: Index, queries: Array, count: int) -> tuple[Array, Array]:
-    if isinstance(index, faiss.IndexIVF):
-        parameters: Any = faiss.SearchParametersIVF
-        found, rows = index.search(queries, count, params=parameters(nprobe=index.nlist))
-    else:
+    if isinstance(index, faiss.IndexHNSW):
         found, rows = index.storage.search(queries, count)
-    return found, rows
+        return found, rows
+    # Not by parameters of the one search: where `faiss.contrib.torch_utils` was imported, it knows none.
+    effort, index.nprobe = index.nprobe, index.nlist
+    try:
+        found, rows = index.search(queries, count)
+        return found, rows
+    finally:
+        index.nprobe = effort
 
 
 def _flat(embeddings: Array, metric: int) -> Index:
