@@ -113,7 +113,7 @@ def test_cancel_ends_everything_and_the_next_run_is_clean(
     training.finish()
     training.run = prefect_server.start(TRAIN, prefect_server.run(training.run)["parameters"])
     training.completes()
-    assert "goes on after epoch" in prefect_server.log(training.run)
+    wait_until(lambda: "goes on after epoch" in prefect_server.log(training.run), "the log tells that it went on")
 
 
 def test_a_killed_flow_is_started_again_but_not_for_ever(
@@ -143,7 +143,7 @@ def test_a_killed_stage_is_tried_again_and_goes_on_from_the_checkpoint(
     training.completes()
     assert prefect_server.run(training.run)["run_count"] == 1
     assert {task["name"]: task["run_count"] for task in prefect_server.tasks(training.run)}["train"] == 2
-    assert "goes on after epoch" in prefect_server.log(training.run)
+    wait_until(lambda: "goes on after epoch" in prefect_server.log(training.run), "the log tells that it went on")
 
 
 def test_a_poisoned_stage_says_its_own_line_and_does_not_block_the_pool(

@@ -84,8 +84,8 @@ def test_a_server_that_ends_is_told_with_its_last_lines(bare: Project) -> None:
 def test_a_killed_caller_leaves_nothing_behind(alone: bool, tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time; from pathlib import Path; from flows import process\n"
-        "sleep = \"import subprocess, sys, time; print('up', flush=True); "
-        f"subprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session={alone})\"\n"
+        "sleep = \"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', "
+        f"'import time; time.sleep(300)'], start_new_session={alone}); print('up', flush=True); child.wait()\"\n"
         "for line in process.lines([sys.executable, '-c', sleep], folder=Path(), environment=process.environment()):\n"
         "    print(line, flush=True)\n"
     )

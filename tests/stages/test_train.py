@@ -207,9 +207,10 @@ def test_a_server_that_is_down_costs_seconds_and_a_line_and_register_fills_it_in
 
 
 def finish(root: Path) -> None:
-    from likewise.stages import evaluate
+    from likewise.stages import evaluate, export
 
     evaluate.run(params(root, "evaluate"), root)
+    export.run(params(root, "export"), root)
 
 
 @pytest.mark.parametrize(
