@@ -35,6 +35,11 @@ PAUSE_SECONDS = 15
 TRIES = 3
 """How often a crashed run is started in all."""
 
+RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+RUNS = ResourceSpecification(RUN)
+OURS = ResourceSpecification({"prefect.resource.id": "prefect.tag.likewise", "prefect.resource.role": "tag"})
+"""Which runs the automations are about: those of our deployments, which carry the tag."""
+
 WEBHOOK = "likewise"
 NOWHERE = "http://127.0.0.1:9/set-LIKEWISE_WEBHOOK-and-deploy-again"
 
@@ -122,47 +127,31 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
     A run whose heartbeats stop has crashed: its worker was killed, or its machine lost. A crashed run is started again
     with the same parameters, until it was started three times; its training goes on from the checkpoint.
     """
-    runs = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
-    ours = ResourceSpecification({"prefect.resource.id": "prefect.tag.likewise", "prefect.resource.role": "tag"})
-    before_last = [str(number) for number in range(1, tries)]
     final = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "NothingChanged")}
     told = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}
     return [
         Automation(
             name="likewise: crashed without heartbeat",
-            trigger=EventTrigger(
-                after={"prefect.flow-run.heartbeat"},
-                expect={"prefect.flow-run.heartbeat"} | final,
-                match=runs,
-                match_related=ours,
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=timedelta(seconds=silence),
+            trigger=_missing(
+                after="prefect.flow-run.heartbeat", expect={"prefect.flow-run.heartbeat"} | final, seconds=silence
             ),
             actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"No heartbeat for {silence:g} seconds.")],
         ),
         Automation(
             name="likewise: start crashed runs again",
             # Not at once: a worker reports a killed run twice, seconds apart; the second report would hit the new try.
-            trigger=EventTrigger(
-                after={"prefect.flow-run.Crashed"},
+            trigger=_missing(
+                after="prefect.flow-run.Crashed",
                 expect={"prefect.flow-run.AwaitingRetry", "prefect.flow-run.Running"},
-                match=ResourceSpecification(
-                    {"prefect.resource.id": "prefect.flow-run.*", "prefect.run-count": before_last}
-                ),
-                match_related=ours,
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=timedelta(seconds=pause),
+                seconds=pause,
+                counts=[str(number) for number in range(1, tries)],
             ),
             actions=[ChangeFlowRunState(state=StateType.SCHEDULED, name="AwaitingRetry", message="It crashed.")],
         ),
         Automation(
             name="likewise: tell the webhook",
             enabled=bool(os.environ.get("LIKEWISE_WEBHOOK")),
-            trigger=EventTrigger(expect=told, match=runs, match_related=ours, posture=Posture.Reactive, threshold=1),
+            trigger=EventTrigger(expect=told, match=RUNS, match_related=OURS, posture=Posture.Reactive, threshold=1),
             actions=[
                 SendNotification(
                     block_document_id=webhook,
@@ -172,6 +161,28 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
             ],
         ),
     ]
+
+
+def _missing(*, after: str, expect: set[str], seconds: float, counts: list[str] | None = None) -> EventTrigger:
+    """Return what is triggered where a run of ours shows nothing expected in so many seconds after an event.
+
+    Args:
+        after: the event.
+        expect: the events of which one is expected.
+        seconds: how long.
+        counts: the runs' counts of tries that it holds for; none: any.
+    """
+    runs = RUNS if counts is None else ResourceSpecification(RUN | {"prefect.run-count": counts})
+    return EventTrigger(
+        after={after},
+        expect=expect,
+        match=runs,
+        match_related=OURS,
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=seconds),
+    )
 
 
 def make_webhook(client: SyncPrefectClient) -> UUID:

@@ -159,19 +159,19 @@ def readable(size: int) -> str:
 
 
 def _runs(client: MlflowClient) -> Iterator[Run]:
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    token = None
-    while experiment is not None and token != "":
-        page = client.search_runs([experiment.experiment_id], page_token=token)
-        yield from page
-        token = page.token or ""
+    return _paged(client, client.search_runs)
 
 
 def _models(client: MlflowClient) -> Iterator[LoggedModel]:
+    return _paged(client, client.search_logged_models)
+
+
+def _paged(client: MlflowClient, search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search finds in the project's experiment, page after page."""
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     token = None
     while experiment is not None and token != "":
-        page = client.search_logged_models([experiment.experiment_id], page_token=token)
+        page = search([experiment.experiment_id], page_token=token)
         yield from page
         token = page.token or ""
 
