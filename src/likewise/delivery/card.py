@@ -136,6 +136,7 @@ def numbered(values: Mapping[str, Any], pattern: str) -> dict[str, str]:
 def _facts(root: Path) -> dict[str, Any]:
     metrics, calibration = artifacts.METRICS.read(root), artifacts.CALIBRATION.read(root)
     samples, summary = artifacts.SAMPLES.read(root), artifacts.SUMMARY.read(root)
+    portable = artifacts.ABOUT_PORTABLE.read(root)
     preprocessing = {k: v for k, v in summary["preprocessing"].items() if k != "kind" and v is not None}
     return {
         "metrics": metrics,
@@ -156,8 +157,8 @@ def _facts(root: Path) -> dict[str, Any]:
         "slices": [_slice(column, found) for column, found in metrics.get("slices", {}).items()],
         "errors": _errors(root),
         "index": artifacts.ABOUT_INDEX.read(root),
-        "portable": artifacts.ABOUT_PORTABLE.read(root),
-        "encoders": _encoders(artifacts.ABOUT_PORTABLE.read(root)["encoders"]),
+        "portable": portable,
+        "encoders": _encoders(portable["encoders"]),
         "params": read_yaml(root / PARAMS_FILE),
     }
 
