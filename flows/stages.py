@@ -177,6 +177,7 @@ def run(
                 if watch is not None:
                     watch(line)
     except process.ProcessError as error:
-        lasting = error.code == process.TIMED_OUT or f"exited with {REFUSED}" in str(error)
+        refused = re.search(rf"exited with {REFUSED}\b", str(error)) is not None
+        lasting = refused or error.code == process.TIMED_OUT
         raise StageError(str(error), lasting=lasting) from None
     return "\n".join(output)

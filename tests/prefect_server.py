@@ -119,7 +119,11 @@ class PrefectServer:
     def ended(self, run: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Return a flow run once it has ended."""
         final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        wait_until(lambda: self.run(run)["state_type"] in final, f"{run} ends", seconds=seconds)
+        try:
+            wait_until(lambda: self.run(run)["state_type"] in final, f"{run} ends", seconds=seconds)
+        except AssertionError as error:
+            error.add_note(f"{self.run(run)['state']}\n{self.log(run)}")
+            raise
         return self.run(run)
 
     def cancel(self, run: str) -> None:

@@ -62,8 +62,8 @@ class Training:
         return found
 
     def finish(self) -> None:
-        """Let the stage find that it is nearly done, now or when it goes on."""
-        self.checkpoint.write_text(str(self.epochs - 1), encoding="utf-8")
+        """Let the stage end with its next epoch, now or when it goes on."""
+        self.checkpoint.with_suffix(".enough").touch()
 
     def completes(self) -> None:
         run = self.server.ended(self.run)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from flows import changes, progress, summary, workspace
+from flows import changes, progress, stages, summary, workspace
 from likewise.learning.training import Epoch
 from likewise.stages import progress as stage_progress
 
@@ -48,6 +48,14 @@ OUTPUTS = ["data/ingest", "models/train"]
 )
 def test_why_a_run_runs(found: dict[str, Any], said: str) -> None:
     assert changes.reason(found, OUTPUTS) == said
+
+
+@pytest.mark.parametrize(("code", "lasting"), [(1, False), (2, True), (247, False), (-9, False)])
+def test_only_what_was_refused_would_fail_again(tmp_path: Path, code: int, lasting: bool) -> None:
+    said = f"failed to run: python -m likewise.stages.pairs, exited with {code}"
+    with pytest.raises(stages.StageError, match=said) as caught:
+        stages.run(["sh", "-c", f"echo '{said}'; exit 1"], tmp_path, quiet=True)
+    assert caught.value.lasting == lasting
 
 
 class Moves(progress.Shown):
