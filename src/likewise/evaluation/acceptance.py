@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from likewise.evaluation.checks import Array, Labels, TooFewError, check_distance, check_keys
+from likewise.evaluation.checks import Array, Labels, OfDistance, TooFewError
 from likewise.evaluation.openset import enrol_and_search
 
 
 @dataclass(frozen=True)
-class Acceptance:
+class Acceptance(OfDistance):
     """Thresholds of open-set identification, one for each false-alarm rate that the strangers could show.
 
     Attributes:
@@ -24,6 +23,8 @@ class Acceptance:
         thresholds: for each the score from which a probe is somebody.
     """
 
+    called = "open-set threshold"
+
     distance: str
     split: str
     classes: int
@@ -31,24 +32,6 @@ class Acceptance:
     strangers: int
     fars: list[float]
     thresholds: list[float]
-
-    def check(self, distance: str) -> None:
-        """Raise ValueError when the scores to compare come from another distance."""
-        check_distance("open-set threshold", self.distance, distance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote.
-
-        Raises:
-            ValueError: when a value is missing or unknown.
-        """
-        check_keys(cls, values)
-        return cls(**values)
 
 
 def choose(

@@ -1,7 +1,7 @@
 """From scores to probabilities: calibrations that know which distance they belong to, and how good they are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Self
 
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likewise.choices import one_of
-from likewise.evaluation.checks import Values, as_trials, as_vector, check_distance, check_keys
+from likewise.evaluation.checks import OfDistance, Values, as_trials, as_vector
 
 Floats = NDArray[np.float64]
 Parameters = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(OfDistance):
     """A monotone map from score to the probability of "same", fitted on one split for one distance.
 
     Attributes:
@@ -26,6 +26,8 @@ class Calibration:
         prior: the share of genuine trials there, which the probability takes for granted.
         parameters: what the method fitted.
     """
+
+    called = "calibration"
 
     method: str
     distance: str
@@ -48,14 +50,6 @@ class Calibration:
         ratio: Floats = self.log_odds(scores) - np.log(self.prior / (1 - self.prior))
         return ratio
 
-    def check(self, distance: str) -> None:
-        """Raise ValueError when the scores to map come from another distance."""
-        check_distance("calibration", self.distance, distance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` reads it back."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the calibration that `to_dict` wrote.
@@ -63,9 +57,9 @@ class Calibration:
         Raises:
             ValueError: when a value is missing or unknown, or the method is.
         """
-        check_keys(cls, values)
-        one_of("calibration", values["method"], METHODS)
-        return cls(**values)
+        stored = super().from_dict(values)
+        one_of("calibration", stored.method, METHODS)
+        return stored
 
 
 def calibrate(scores: Values, same: Values, method: str = "platt", *, distance: str, split: str) -> Calibration:

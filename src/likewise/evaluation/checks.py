@@ -1,8 +1,8 @@
 """What every evaluation asks of its input, each refusal in one line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
-from typing import Any
+from dataclasses import MISSING, asdict, fields
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -70,19 +70,42 @@ def as_codes(labels: Labels, *, samples: int) -> NDArray[np.int64]:
     return codes
 
 
-def check_distance(what: str, own: str, given: str) -> None:
-    """Raise ValueError when something that belongs to one distance is to be used with another."""
-    if own != given:
-        raise ValueError(f"this {what} belongs to {own} scores and means nothing for {given}; choose it anew")
+class OfDistance:
+    """A stored choice that belongs to the scores of one distance: the base of dataclasses.
 
+    Attributes:
+        distance: the name of that distance.
+        called: what errors call it.
+    """
 
-def check_keys(kind: type, given: Mapping[str, Any]) -> None:
-    """Raise ValueError when stored values are not those of a dataclass; what has a default may be missing."""
-    known = {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
-    if not needed <= set(given) <= known:
-        missing, unknown = sorted(needed - set(given)), sorted(set(given) - known)
-        raise ValueError(f"not a stored {kind.__name__}: missing {missing}, unknown {unknown}")
+    distance: str
+    called: ClassVar[str]
+
+    def check(self, distance: str) -> None:
+        """Raise ValueError when the scores to use it on come from another distance."""
+        if self.distance != distance:
+            raise ValueError(
+                f"this {self.called} belongs to {self.distance} scores and means nothing for {distance}; choose it anew"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold; `from_dict` reads it back."""
+        return asdict(cast("Any", self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `to_dict` wrote; what has a default may be missing.
+
+        Raises:
+            ValueError: when a value is missing or unknown.
+        """
+        every = fields(cast("Any", cls))
+        known = {field.name for field in every}
+        needed = {field.name for field in every if field.default is MISSING}
+        if not needed <= set(values) <= known:
+            missing, unknown = sorted(needed - set(values)), sorted(set(values) - known)
+            raise ValueError(f"not a stored {cls.__name__}: missing {missing}, unknown {unknown}")
+        return cls(**values)
 
 
 def _as_numpy(values: Values | Labels) -> NDArray[np.generic]:

@@ -1,11 +1,10 @@
 """The score from which the answer is "same": chosen by a rule, and it knows which distance and split it belongs to."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from likewise.choices import one_of
-from likewise.evaluation.checks import TooFewError, Values, check_distance, check_keys
+from likewise.evaluation.checks import OfDistance, TooFewError, Values
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.verification import roc_from_trials
 
@@ -14,7 +13,7 @@ Costs = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(OfDistance):
     """The score from which the answer is "same", with where it came from and what it cost there.
 
     Attributes:
@@ -33,6 +32,8 @@ class Threshold:
         high: the upper end.
     """
 
+    called = "threshold"
+
     value: float
     rule: str
     distance: str
@@ -46,24 +47,6 @@ class Threshold:
     costs: dict[str, float] | None = None
     low: float | None = None
     high: float | None = None
-
-    def check(self, distance: str) -> None:
-        """Raise ValueError when the scores to compare come from another distance."""
-        check_distance("threshold", self.distance, distance)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold; `from_dict` reads it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the threshold that `to_dict` wrote.
-
-        Raises:
-            ValueError: when a value is missing or unknown.
-        """
-        check_keys(cls, values)
-        return cls(**values)
 
 
 @dataclass(frozen=True)
