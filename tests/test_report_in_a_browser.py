@@ -39,6 +39,15 @@ def test_every_dot_of_a_map_has_a_name(page: Page) -> None:
     assert page.evaluate("[...document.querySelectorAll('.dots circle')].every(dot => dot.firstChild.textContent)")
 
 
+def test_right_and_wrong_have_their_colours(page: Page) -> None:
+    colours = page.evaluate(
+        "[...document.querySelectorAll('.score b:not(.plain)')].map(e => [e.innerText, getComputedStyle(e).color])"
+    )
+    named = "(e => { e.style.color = 'var(--%s)'; return getComputedStyle(document.body.appendChild(e)).color; })"
+    good, bad = (page.evaluate(f"{named % name}(document.createElement('b'))") for name in ("good", "bad"))
+    assert {tuple(each) for each in colours} == {("right", good), ("wrong", bad)}
+
+
 def test_its_figures_are_those_that_dvc_reads(page: Page, finished: Project) -> None:
     metrics = json.loads((finished.root / artifacts.METRICS.path).read_text(encoding="utf-8"))
     from likewise.evaluation.figures import percent
