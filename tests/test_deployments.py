@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from prefect.utilities.callables import parameter_schema
 from flows import deploy
 from likewise.config import read_yaml
 from tests.prefect_server import PYTHON, PrefectServer
-from tests.projects import ROOT, Project
+from tests.projects import ROOT, Project, make_project
 
 DEPLOYMENTS: list[dict[str, Any]] = read_yaml(ROOT / "prefect.yaml")["deployments"]
 NAMES = [str(each["name"]) for each in DEPLOYMENTS]
@@ -30,10 +29,12 @@ def test_every_parameter_has_a_description(deployment: dict[str, Any]) -> None:
         assert described.get("description"), f"{deployment['name']}: {name} is not in the docstring"
 
 
-def test_deploy_makes_pools_forms_schedules_and_automations(
-    prefect_server: PrefectServer, copy_of_finished: Callable[[], Project]
-) -> None:
-    project = copy_of_finished()
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("deployments"))
+
+
+def test_deploy_makes_pools_forms_schedules_and_automations(prefect_server: PrefectServer, project: Project) -> None:
     said = prefect_server.deploy(project)
     assert str(project.root) in said
     retrain = prefect_server.get("deployments/name/retrain/retrain")
@@ -53,18 +54,12 @@ def test_deploy_makes_pools_forms_schedules_and_automations(
         ("likewise: tell the webhook", False),
         ("retrain on drift", True),
     ]
-
-
-def test_a_parameter_outside_its_range_is_refused(
-    prefect_server: PrefectServer, copy_of_finished: Callable[[], Project]
-) -> None:
-    prefect_server.deploy(copy_of_finished())
+    # A parameter outside its range is refused.
     with pytest.raises(AssertionError, match="Validation failed"):
         prefect_server.start("retrain/retrain", {"commit": "not a commit"})
 
 
-def test_without_a_server_it_is_one_line(copy_of_finished: Callable[[], Project]) -> None:
-    project = copy_of_finished()
+def test_without_a_server_it_is_one_line(project: Project) -> None:
     said = project.run(PYTHON, "-m", "flows.deploy", code=1).stdout
     assert said == "deploy: no Prefect server: set PREFECT_API_URL, or start one with `make up`\n"
     nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
