@@ -23,7 +23,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     if as_json:
         output.as_json({"problems": problems, "checks": [asdict(each) for each in found]})
     else:
-        print(examination.as_text(found))
+        output.as_findings(found, examination.as_text(found))
     if problems:
         raise typer.Exit(1)
 

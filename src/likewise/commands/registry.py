@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from likewise.commands import output
 from likewise.commands.options import JsonFlag
 from likewise.config import ConfigError, load_params, project_root
 
@@ -58,12 +59,17 @@ def lineage(
         raise ValueError("give --data or --commit, not both")
     if data is None and commit is None:
         found = origins.of_version(root, version, name=_meant(root))
-        print(json.dumps(asdict(found), indent=2, default=str) if as_json else lineage_text.of_version(found))
+        if as_json:
+            print(json.dumps(asdict(found), indent=2, default=str))
+        else:
+            output.as_sections(lineage_text.sections(found), lineage_text.of_version(found))
         return
     made = origins.of_commit(root, commit) if commit is not None else origins.of_data(root, data or "")
     wanted = commit or data or ""
-    told = {"versions": [asdict(each) for each in made]}
-    print(json.dumps(told, indent=2) if as_json else lineage_text.of_versions(made, wanted))
+    if as_json:
+        print(json.dumps({"versions": [asdict(each) for each in made]}, indent=2))
+    else:
+        output.as_sections(lineage_text.sections_of_versions(made), lineage_text.of_versions(made, wanted))
 
 
 def verify(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from likewise.config import legible
 from likewise.delivery.dvc_lock import Item, Stage
@@ -15,31 +16,56 @@ SHORT = 12
 """So many characters of a hash are shown where it is only told apart; the JSON has all of them."""
 
 
-def of_version(found: Lineage) -> str:
-    """Return where a version came from, for a terminal or a file."""
-    blocks = [
-        _rows(f"{found.name} {found.version}{_aliases(found.aliases)}", _where(found)),
-        _rows("Made of", _data(found)),
-        _rows("Stages", [(name, _stage(stage)) for name, stage in found.stages.items()]),
-        _rows("Params", [(name, _block(block)) for name, block in found.params.items()]),
-        _list("Decisions", found.decisions),
-        _list("To be known", found.notes),
-        "\n".join(["To make it again, in a clean clone of the repository:", *(f"  {line}" for line in found.commands)]),
+@dataclass(frozen=True)
+class Section:
+    """A title and what is told below it.
+
+    Attributes:
+        title: what it is about.
+        form: a `table` of names and values, a `list` of sentences, or `lines` to be taken as they are.
+        rows: names and values; the name is empty but in a table.
+    """
+
+    title: str
+    form: Literal["table", "list", "lines"]
+    rows: tuple[tuple[str, str], ...]
+
+
+def sections(found: Lineage) -> list[Section]:
+    """Return where a version came from, what is empty left out."""
+    again = "To make it again, in a clean clone of the repository:"
+    told = [
+        Section(f"{found.name} {found.version}{_aliases(found.aliases)}", "table", tuple(_where(found))),
+        Section("Made of", "table", tuple(_data(found))),
+        Section("Stages", "table", tuple((name, _stage(stage)) for name, stage in found.stages.items())),
+        Section("Params", "table", tuple((name, _block(block)) for name, block in found.params.items())),
+        Section("Decisions", "list", tuple(("", line) for line in found.decisions)),
+        Section("To be known", "list", tuple(("", line) for line in found.notes)),
+        Section(again, "lines", tuple(("", line) for line in found.commands)),
     ]
-    return "\n\n".join(block for block in blocks if block)
+    return [section for section in told if section.rows]
+
+
+def of_version(found: Lineage) -> str:
+    """Return where a version came from, for a pipe or a file."""
+    return "\n\n".join(map(_plain, sections(found)))
 
 
 def of_versions(made: Sequence[Made], wanted: str) -> str:
     """Return a line for each version that was made from something, and what it was."""
     if not made:
         return f"no registered version was made from {legible(wanted)}"
-    return "\n".join(line for found in made for line in _made(found))
+    return "\n".join(map(_plain, sections_of_versions(made)))
 
 
-def _made(found: Made) -> Iterator[str]:
+def sections_of_versions(made: Sequence[Made]) -> list[Section]:
+    """Return a section for each version that was made from something, with what it was."""
+    return [Section(_headed(found), "lines", tuple(("", f"by {legible(by)}") for by in found.by)) for found in made]
+
+
+def _headed(found: Made) -> str:
     commit = f"  commit {found.commit[:SHORT]}" if found.commit else ""
-    yield f"{found.name} {found.version}{_aliases(found.aliases)}  {found.registered}{commit}"
-    yield from (f"  by {legible(reason)}" for reason in found.by)
+    return f"{found.name} {found.version}{_aliases(found.aliases)}  {found.registered}{commit}"
 
 
 def _where(found: Lineage) -> list[tuple[str, str]]:
@@ -84,28 +110,27 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else legible(str(value))
 
 
-def _rows(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    """Return a title and below it a table of two columns, the second wrapped in its column."""
-    if not rows:
-        return ""
-    width = max(len(name) for name, _ in rows)
-    wrapped = [
-        textwrap.fill(
-            value,
-            WIDTH,
-            initial_indent=f"  {name:<{width}}  ",
-            subsequent_indent=" " * (width + 4),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for name, value in rows
-    ]
-    return "\n".join([title, *wrapped])
+def _plain(section: Section) -> str:
+    """Return a section as text: a table's second column and a list's sentences are wrapped."""
+    if section.form == "lines":
+        return "\n".join([section.title, *(f"  {line}" for _, line in section.rows)])
+    width = max(len(name) for name, _ in section.rows)
+    begun = [f"  {name:<{width}}  " if section.form == "table" else "  - " for name, _ in section.rows]
+    return "\n".join(
+        [section.title, *(_wrapped(first, row[1]) for first, row in zip(begun, section.rows, strict=True))]
+    )
 
 
-def _list(title: str, lines: Sequence[str]) -> str:
-    indented = [textwrap.fill(line, WIDTH, initial_indent="  - ", subsequent_indent="    ") for line in lines]
-    return "\n".join([title, *indented]) if lines else ""
+def _wrapped(first: str, text: str) -> str:
+    """Return a text after what its first line begins with, wrapped in the column beside that."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _aliases(aliases: Sequence[str]) -> str:
