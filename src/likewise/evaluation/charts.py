@@ -13,6 +13,25 @@ Scale = Callable[[Floats], Floats]
 
 WIDTH, HEIGHT = 420, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 20, 28, 46
+STYLE = """\
+:root { --ink: #1c2430; --soft: #566070; --line: #d9dee6;
+  --one: #1b66c9; --two: #c2571a; --bad: #b3261e; --good: #2d6a4f; }
+.chart { width: 100%; height: auto; display: block;
+  font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+.chart text { fill: var(--soft); }
+.chart .axis, .chart .key { fill: var(--ink); }
+.chart .axis { text-anchor: middle; }
+.chart .note { fill: var(--bad); font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
+.grid { stroke: var(--line); stroke-width: 1; fill: none; }
+.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+.line.one { stroke: var(--one); } .line.two { stroke: var(--two); }
+.line.thin { stroke: var(--soft); stroke-width: 1; stroke-dasharray: 3 3; }
+.bars.one { fill: var(--one); fill-opacity: .55; stroke: var(--one); }
+.bars.two { fill: var(--two); fill-opacity: .4; stroke: var(--two); }
+.swatch.one { fill: var(--one); } .swatch.two { fill: var(--two); }
+.rule { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 3; fill: none; }
+"""
+"""The CSS of a page with charts: its colours, and how the marks are drawn."""
 
 
 @dataclass(frozen=True)

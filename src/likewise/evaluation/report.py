@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from likewise.evaluation.calibration import Calibration
-from likewise.evaluation.charts import Figure
+from likewise.evaluation.charts import STYLE, Figure
 from likewise.evaluation.checks import Values, as_trials
 from likewise.evaluation.curves import Roc
 from likewise.evaluation.figures import all_figures, percent
@@ -174,6 +174,7 @@ def render(data: ReportData) -> str:
         calibration=data.calibration,
     )
     return environment.get_template("report.html").render(
+        style=STYLE,
         data=data,
         verdict=verdict(data),
         sections=sections(data.metrics),
