@@ -15,6 +15,26 @@ from likewise.files import replacing
 BINS = 30
 
 
+def rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Return what the tests say as a table of words, each row with every column."""
+    return [
+        {
+            "what": each.question,
+            "reference": _share(each.reference),
+            "new": _share(each.new),
+            "difference": f"{each.effect:.3f}",
+            "matters from": f"{each.least:g}",
+            "p, corrected": "below 0.0001" if each.p < 0.0001 else f"{each.p:.4f}",
+            "drifted": "yes" if each.drifted else "no",
+        }
+        for each in findings
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
 def write(
     path: Path,
     reference: Side,
@@ -44,7 +64,8 @@ def write(
         undefined=jinja2.StrictUndefined,
     )
     text = environment.get_template("drift.html").render(
-        findings=findings,
+        style=charts.STYLE,
+        rows=rows(findings),
         drifted=[finding.question for finding in findings if finding.drifted],
         counts=(len(reference.scores), len(new.scores)),
         figures=[_scores(reference.scores, new.scores, threshold), _numbers(reference, new)],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from flows.embed import Text, placed, scheduled, told
 from likewise.config import load_params, project_root
 
 if TYPE_CHECKING:
+    from likewise.delivery.model import Model
     from likewise.evaluation.drift import Finding
 
 EVENT = "likewise.drift"
@@ -63,8 +65,8 @@ def monitor(
     with told():
         loaded = loading.load(model if model.startswith("models:/") else placed(model))
         folder = model_folder(Path(placed(out)), loaded.weights)
-        bring(root, reference.NEEDED)
-        gallery, before = reference.read(root, loaded)
+        with tempfile.TemporaryDirectory(prefix="likewise-reference-") as temporary:
+            gallery, before = reference.read(made(root, model, loaded, Path(temporary)), loaded)
         new = reference.arrived(folder, gallery, loaded, since=time.time() - days * DAY)
         if len(new.scores) < least_files:
             elsewhere.rename(f"monitor: {len(new.scores):,} new files are too few")
@@ -76,11 +78,19 @@ def monitor(
     return tell(findings, page, name=str(load_params(root)["register"].model_dump()["name"]))
 
 
-def bring(root: Path, needed: Sequence[str]) -> None:
-    """Pull what is missing of the reference, where there is a DVC remote."""
-    missing = [path for path in needed if not (root / path).is_file()]
+def made(root: Path, address: str, model: Model, place: Path) -> Path:
+    """Return the root of the project that made a model, or of as much of it as the comparison needs, in `place`."""
+    from likewise.delivery import reference
+
+    if address.startswith("models:/"):
+        found = reference.bring(root, address, model, place)
+        if found != root:
+            get_run_logger().info("monitor: the reference of %s comes from DVC, not from this checkout", address)
+        return found
+    missing = [path for path in reference.NEEDED if not (root / path).is_file()]
     if missing and stages.remotes(root):
         stages.run(["dvc", "--wait-for-lock", "pull", *missing], root)
+    return root
 
 
 def tell(findings: Sequence[Finding], page: Path, *, name: str) -> State[None]:
@@ -88,14 +98,22 @@ def tell(findings: Sequence[Finding], page: Path, *, name: str) -> State[None]:
     drifted = [finding.question for finding in findings if finding.drifted]
     said = f"drift: {'; '.join(drifted)}" if drifted else "no drift"
     elsewhere.rename(f"monitor {name}: {said}")
-    rows = [{key: value for key, value in asdict(finding).items() if value is not None} for finding in findings]
-    create_table_artifact(key="drift", table=rows, description=said)
-    create_markdown_artifact(key="drift-summary", markdown=f"# {name}: {said}\n\nThe page: `{page}`\n")
+    rows = drift_page.rows(findings)
+    create_table_artifact(key="drift", table=rows, description=f"{name}: {said}")
+    create_markdown_artifact(key="drift-summary", markdown=summarise(name, said, rows, page), description=said)
     get_run_logger().info("%s; see %s", said, page)
     if drifted:
         resource = {"prefect.resource.id": f"likewise.model.{name}", "prefect.resource.name": name}
-        emit_event(EVENT, resource=resource, payload={"drifted": drifted, "findings": rows, "page": str(page)})
+        figures = [asdict(finding) for finding in findings]
+        emit_event(EVENT, resource=resource, payload={"drifted": drifted, "findings": figures, "page": str(page)})
     return Completed(name="Drifted" if drifted else "NoDrift", message=said)
+
+
+def summarise(name: str, said: str, rows: Sequence[Mapping[str, str]], page: Path) -> str:
+    """Return what was found in Markdown."""
+    lines = [f"| {' | '.join(row.values())} |" for row in rows]
+    head = [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+    return "\n".join([f"# {name}: {said}", "", *head, *lines, "", f"The page with the distributions: `{page}`", ""])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +24,14 @@ from likewise.delivery import index, reference, searchable
 from likewise.delivery.loading import load
 from likewise.delivery.model import Model
 from likewise.delivery.parts import EMBEDDED, Pile
+from likewise.delivery.registry import register
 from tests import small
 from tests.data.pictures import encoded
 from tests.delivery.untrained import write_model
 from tests.prefect_server import PrefectServer, wait_until
+from tests.small import RULE, empty_store, evaluated, set_apart
+
+__all__ = ["empty_store", "evaluated"]
 
 OLD = time.time() - 8 * 86_400
 
@@ -89,7 +97,12 @@ def test_no_drift_then_drift(project: Path, prefect_server: PrefectServer) -> No
     assert "embeddings as a whole" in str(state.message)
     run = str(state.state_details.flow_run_id)
     shown = prefect_server.artifacts(run)
-    assert '"question": "embeddings as a whole"' in shown["drift"]["data"]
+    table = json.loads(shown["drift"]["data"])
+    whole = next(row for row in table if row["what"] == "embeddings as a whole")
+    assert (whole["drifted"], whole["reference"]) == ("yes", "")
+    assert float(whole["p, corrected"]) <= 0.01
+    assert all(row.keys() == whole.keys() for row in table)
+    assert "| embeddings as a whole |  |  | " in shown["drift-summary"]["data"]
     (page,) = project.glob("data/embed/model=*/drift.html")
     text = page.read_text(encoding="utf-8")
     assert "No: embeddings" in text
@@ -138,3 +151,53 @@ def test_another_models_embeddings_are_no_reference(project: Path) -> None:
     (project / "data/export/index.json").unlink()
     state = monitor.monitor(model="model", return_state=True)
     assert "data/export/index.json: missing; run `dvc repro`" in str(state.message)
+
+
+def dvc(root: Path, *words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fresh_checkout_compares_with_what_the_champion_was_made_from(
+    tmp_path: Path,
+    evaluated: Path,
+    empty_store: Path,
+    prefect_server: PrefectServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root, fresh = tmp_path / "project", tmp_path / "fresh"
+    shutil.copytree(evaluated, root, symlinks=True)
+    shutil.copy2(empty_store, root)
+    (root / "data/raw").mkdir()
+    (root / ".dvc").mkdir()
+    config = f"[core]\nno_scm = true\nremote = shelf\n['remote \"shelf\"']\nurl = {tmp_path / 'shelf'}\n"
+    (root / ".dvc/config").write_text(config, encoding="utf-8")
+    dvc(root, "commit", "--force", "--quiet", "ingest", "pairs", "triplets", "train", "evaluate", "export")
+    dvc(root, "push", "--quiet", "ingest", "export")
+    (fresh / ".dvc").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvc/config"):
+        shutil.copy2(root / name, fresh / name)
+    monkeypatch.chdir(fresh)
+    with set_apart(tmp_path), temporary_settings({PREFECT_API_URL: prefect_server.api}):
+        register(root, name="likewise", rule=RULE)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root / 'mlflow.db'}"
+        put(fresh / "data/new", pictures(60, seed=1))
+        embed.embed()
+        # Another model's embeddings in the checkout are no matter; they stay.
+        export(small.make(tmp_path / "other"), load(write_model(tmp_path / "other/model")))
+        shutil.copytree(tmp_path / "other/data/export", fresh / "data/export")
+        before = (fresh / artifacts.EMBEDDINGS.path).read_bytes()
+        state = monitor.monitor(return_state=True)
+        assert (state.name, state.message) == ("NoDrift", "no drift")
+        assert (fresh / artifacts.EMBEDDINGS.path).read_bytes() == before
+        held_out = (artifacts.EMBEDDINGS.read(root)["split"] != "train").sum()
+        (page,) = fresh.glob("data/embed/model=*/drift.html")
+        assert f"60 different contents of the last 7 days against {held_out} held-out samples" in page.read_text()
+        shutil.rmtree(fresh / ".dvc/cache")
+        shutil.rmtree(tmp_path / "shelf")
+        state = monitor.monitor(return_state=True)
+    assert state.is_failed()
+    said = str(state.message)
+    assert "models:/likewise@champion: what new samples are compared with is not here: neither DVC's cache nor" in said
+    assert "`dvc push` where it was made" in said
+    assert said.count("\n") == 0

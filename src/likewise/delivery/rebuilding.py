@@ -80,6 +80,13 @@ def remote(root: Path) -> tuple[str, str] | None:
     return (name, url) if name else None
 
 
+def remote_options(root: Path) -> dict[str, str]:
+    """Return what else the project's files say of DVC's default remote, such as its `endpointurl`."""
+    told, named = _dvc_settings(root), remote(root)
+    section = f"'remote \"{named[0]}\"'" if named else ""
+    return {key: value for key, value in told.items(section) if key != "url"} if told.has_section(section) else {}
+
+
 def cache(root: Path) -> Path:
     """Return where DVC keeps the files of this project."""
     place = _dvc_settings(root).get("cache", "dir", fallback="cache")

@@ -14,6 +14,7 @@ import torch
 
 from likewise import artifacts
 from likewise.data.cleaning import CONFLICT, DUPLICATE, SMALL
+from likewise.delivery import scratch, versions
 from likewise.delivery.arrivals import QUARANTINE
 from likewise.delivery.gallery import Gallery
 from likewise.delivery.model import Model
@@ -26,6 +27,44 @@ NEEDED = (artifacts.EMBEDDINGS.path, artifacts.ABOUT_INDEX.path, artifacts.SUMMA
 
 class ReferenceMismatch(ValueError):  # noqa: N818 - it reads as what is wrong
     """A reference that is missing or another model's."""
+
+
+def bring(root: Path, address: str, model: Model, place: Path) -> Path:
+    """Return the root of a project that has the reference of a registered model: this one, or one made in `place`.
+
+    What a checkout holds need not be what the model was made from. Then the version's own `dvc.lock` names what was,
+    and DVC's cache or remote has it.
+
+    Args:
+        root: the root of the project that is checked out.
+        address: of the model in the registry.
+        model: the model.
+        place: an empty folder.
+
+    Raises:
+        ReferenceMismatch: when it cannot be had.
+        RegistryError: when the registry cannot be reached.
+    """
+    if _there(root, model):
+        return root
+    with versions.reading(root) as client:
+        found = versions.find(client, address, "likewise")
+        kept = versions.pipeline(found, place / "version")
+    if kept is None:
+        raise ReferenceMismatch(f"{address}: keeps no dvc.lock, so that nobody knows what it was made from")
+    try:
+        scratch.from_cache(root, place / "project", kept, NEEDED)
+    except scratch.MissingError as error:
+        raise ReferenceMismatch(
+            f"{address}: what new samples are compared with is not here: {error}; `dvc push` where it was made"
+        ) from None
+    return place / "project"
+
+
+def _there(root: Path, model: Model) -> bool:
+    """Tell whether the reference in a project is this model's, and whole."""
+    whole = all((root / path).is_file() for path in NEEDED)
+    return whole and bool(artifacts.ABOUT_INDEX.read(root)["weights_sha256"] == model.weights)
 
 
 def read(root: Path, model: Model) -> tuple[Gallery, Side]:

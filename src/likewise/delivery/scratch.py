@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from likewise.config import PARAMS_FILE, main_checkout
@@ -23,13 +23,14 @@ class MissingError(ValueError):
     """What is needed to make a version again is not there."""
 
 
-def from_cache(root: Path, project: Path, pipeline: Path) -> None:
+def from_cache(root: Path, project: Path, pipeline: Path, wanted: Sequence[str] = WANTED) -> None:
     """Take what the stages wrote from DVC's cache, or from its remote.
 
     Args:
         root: the user's project, whose cache and remote are used.
         project: the folder to make.
         pipeline: the folder with the version's dvc.yaml, dvc.lock and params.yaml.
+        wanted: the outputs, or files in them, that are taken.
 
     Raises:
         MissingError: when neither has it.
@@ -37,10 +38,10 @@ def from_cache(root: Path, project: Path, pipeline: Path) -> None:
     _bare(project, pipeline)
     (project / ".dvc/config").write_text(_dvc_config(root, own_cache=False), encoding="utf-8")
     verb = "pull" if rebuilding.has_remote(root) else "checkout"
-    done = _run(project, "dvc", verb, "--quiet", "--force", *WANTED)
-    missing = [path for path in WANTED if not (project / path).is_dir()]
+    done = _run(project, "dvc", verb, "--quiet", "--force", *wanted)
+    missing = [path for path in wanted if not (project / path).exists()]
     if done.returncode or missing:
-        lacked = " and ".join(missing or WANTED)
+        lacked = " and ".join(missing or wanted)
         where = "neither DVC's cache nor its remote has" if verb == "pull" else "DVC's cache lacks"
         raise MissingError(f"{where} {lacked}")
 
@@ -150,6 +151,7 @@ def _dvc_config(root: Path, *, own_cache: bool) -> str:
         name, url = remote
         place = url if "://" in url else str((main / ".dvc" / url).resolve())
         lines += [f"remote = {name}", f"['remote \"{name}\"']", f"url = {place}"]
+        lines += [f"{key} = {value}" for key, value in rebuilding.remote_options(main).items()]
     if not own_cache:
         lines += ["[cache]", f"dir = {rebuilding.cache(main)}", "type = copy"]
     return "\n".join([*lines, ""])
