@@ -25,8 +25,12 @@ class WorkspaceError(RuntimeError):
     """A checkout that cannot be made; says what git or DVC said."""
 
 
+class WantedError(WorkspaceError):
+    """What is to be checked out is not there, or the git URL does not answer: nothing is wrong with the checkout."""
+
+
 def prepare(repository: str, branch: str) -> dict[str, str]:
-    """Check the project out for this run, and let the run use its code.
+    """Check the project out for this run, and let the run use its code; where that fails, the run has failed.
 
     Args:
         repository: the git URL.
@@ -34,13 +38,38 @@ def prepare(repository: str, branch: str) -> dict[str, str]:
 
     Returns:
         `directory`: where the flow runs.
+
+    Raises:
+        WorkspaceError: when git or DVC fails.
     """
+    from prefect.client.orchestration import get_client
+    from prefect.logging.loggers import flow_run_logger
+    from prefect.states import Failed
+
+    # Prefect shows nothing of what goes wrong here, only that the process has ended.
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+        try:
+            folder = check_out(repository, branch, str(run.parameters.get("commit") or ""))
+        except WorkspaceError as error:
+            flow_run_logger(run).error("no checkout: %s", error)
+            client.set_flow_run_state(run.id, Failed(message=f"no checkout: {error}"))
+            raise
+    # Stages import what lies in src/; so must the flow, or it would be another version's.
+    os.environ["PYTHONPATH"] = str(folder / "src")
+    return {"directory": str(folder)}
+
+
+def check_out(repository: str, branch: str, commit: str) -> Path:
+    """Claim a checkout, bring it up to date, and return its folder."""
     places = places_of(repository)
     folder = claim(places)
-    commit = _wanted_commit()
     try:
         update(folder, repository, branch, commit)
+    except WantedError:
+        raise
     except WorkspaceError:
+        _ask(places, repository, branch)
         # A run that was killed while git wrote leaves a checkout that git refuses.
         shutil.rmtree(folder, ignore_errors=True)
         update(folder, repository, branch, commit)
@@ -48,9 +77,7 @@ def prepare(repository: str, branch: str) -> dict[str, str]:
     remote = os.environ.get("LIKEWISE_DVC_REMOTE")
     if remote:
         _run(folder, "dvc", "remote", "add", "--local", "--force", "--default", REMOTE, remote)
-    # Stages import what lies in src/; so must the flow, or it would be another version's.
-    os.environ["PYTHONPATH"] = str(folder / "src")
-    return {"directory": str(folder)}
+    return folder
 
 
 def places_of(repository: str) -> Path:
@@ -79,16 +106,22 @@ def claim(places: Path) -> Path:
         return places / str(number)
 
 
-def update(folder: Path, repository: str, branch: str, commit: str | None) -> None:
+def update(folder: Path, repository: str, branch: str, commit: str) -> None:
     """Check out a commit, or the head of a branch, cloning first where nothing is; files that git ignores stay.
 
     `dvc.lock` stays too: it says what the data in this checkout were made from, which is what DVC has to compare with.
+
+    Raises:
+        WantedError: when the repository has no such commit.
+        WorkspaceError: when git fails.
     """
     if not (folder / ".git").exists():
         _run(folder.parent, "git", "clone", "--quiet", "--no-checkout", repository, str(folder))
     _run(folder, "git", "remote", "set-url", "origin", repository)
     _run(folder, "git", "fetch", "--quiet", "origin")
     _run(folder, "git", "fetch", "--quiet", "origin", branch)
+    if commit:
+        _find(folder, repository, commit)
     lock = folder / "dvc.lock"
     kept = lock.read_bytes() if lock.exists() else None
     _run(folder, "git", "checkout", "--quiet", "--force", "--detach", commit or "FETCH_HEAD")
@@ -97,17 +130,25 @@ def update(folder: Path, repository: str, branch: str, commit: str | None) -> No
         lock.write_bytes(kept)
 
 
-def _wanted_commit() -> str | None:
-    """Return the commit that the run asks for among its parameters, if it does."""
-    from prefect.client.orchestration import get_client
+def _ask(folder: Path, repository: str, branch: str) -> None:
+    """Raise WantedError when the URL does not answer or has no such branch: a new checkout would be no better."""
+    try:
+        found = _run(folder, "git", "ls-remote", repository, branch)
+    except WorkspaceError as error:
+        raise WantedError(str(error)) from None
+    if not found:
+        raise WantedError(f"{repository} has no branch {branch}")
 
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
-    commit = run.parameters.get("commit")
-    return str(commit) if commit else None
+
+def _find(folder: Path, repository: str, commit: str) -> None:
+    try:
+        _run(folder, "git", "cat-file", "-e", f"{commit}^{{commit}}")
+    except WorkspaceError:
+        raise WantedError(f"{repository} has no commit {commit}; was it pushed?") from None
 
 
-def _run(folder: Path, *command: str) -> None:
+def _run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise WorkspaceError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
+        raise WorkspaceError(f"{' '.join(command)}: {' '.join((done.stderr or done.stdout).split())}")
+    return done.stdout.strip()
