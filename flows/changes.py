@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from flows import stages
 from likewise.config import STAGES, load_params, read_yaml
+from likewise.delivery import dvc_lock
 
 CODE = ("src/",)
 PARAMS = "params.yaml"
@@ -23,7 +24,38 @@ def status(root: Path) -> dict[str, Any]:
     """
     text = stages.run(["dvc", "--wait-for-lock", "status", "--json"], root, quiet=True)
     found: dict[str, Any] = json.loads(text[text.index("{") :])
-    return found
+    return {stage: list(_by_key(stage, changed, root)) for stage, changed in found.items()}
+
+
+def _by_key(stage: str, changed: list[Any], root: Path) -> Iterator[Any]:
+    """Yield a stage's changes; where DVC names a whole block of the params, the keys in it that differ."""
+    for change in changed:
+        params = change.get("changed deps", {}).get(PARAMS) if isinstance(change, dict) else None
+        if isinstance(params, dict):
+            before = dvc_lock.read(root / dvc_lock.LOCK_FILE, only=stage)[stage].params.get(PARAMS, {})
+            names = [key for name in params for key in differing(name, before, read_yaml(root / PARAMS))]
+            change = {"changed deps": change["changed deps"] | {PARAMS: dict.fromkeys(names, "modified")}}
+        yield change
+
+
+def differing(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return which keys of a block of the params differ; the name itself where it is no block.
+
+    Args:
+        name: of a block or a key, as `dvc.yaml` has it.
+        before: what `dvc.lock` holds, by such names.
+        now: the params.
+
+    Example:
+        >>> differing("train", {"train": {"epochs": 12, "margin": 0.2}}, {"train": {"epochs": 6, "margin": 0.2}})
+        ['train.epochs']
+        >>> differing("train.seed", {"train.seed": 0}, {"train": {"seed": 1}})
+        ['train.seed']
+    """
+    old, new = before.get(name), now.get(name)
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return [name]
+    return [f"{name}.{key}" for key in {**old, **new} if old.get(key) != new.get(key)] or [name]
 
 
 def reason(found: dict[str, Any], outputs: Iterable[str]) -> str:

@@ -84,6 +84,9 @@ def deploy(root: Path, *, silence: float = SILENCE_SECONDS, pause: float = PAUSE
     unsaved = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
     if unsaved:
         print(f"  {len(unsaved)} changed file(s) are not committed, and no run sees them")
+    unpushed = _git(root, "rev-list", "--count", "@{upstream}..HEAD")
+    if int(unpushed or 0) and "LIKEWISE_GIT_URL" not in os.environ:
+        print(f"  {unpushed} commit(s) are not pushed, and no run sees them")
 
 
 def make_pool(client: SyncPrefectClient, name: str, description: str) -> None:
@@ -132,6 +135,7 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
     return [
         Automation(
             name="likewise: crashed without heartbeat",
+            description="Its worker was stopped, or its machine lost.",
             trigger=_missing(
                 after="prefect.flow-run.heartbeat", expect={"prefect.flow-run.heartbeat"} | final, seconds=silence
             ),
@@ -139,6 +143,7 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
         ),
         Automation(
             name="likewise: start crashed runs again",
+            description=f"With the same parameters, until it was started {tries} times; training goes on where it was.",
             # Not at once: a worker reports a killed run twice, seconds apart; the second report would hit the new try.
             trigger=_missing(
                 after="prefect.flow-run.Crashed",
@@ -150,6 +155,7 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
         ),
         Automation(
             name="likewise: tell the webhook",
+            description="Of runs that failed or crashed; on where LIKEWISE_WEBHOOK was set at `make deploy`.",
             enabled=bool(os.environ.get("LIKEWISE_WEBHOOK")),
             trigger=EventTrigger(expect=told, match=RUNS, match_related=OURS, posture=Posture.Reactive, threshold=1),
             actions=[

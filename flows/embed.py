@@ -181,7 +181,9 @@ def publish(order: Order, model: Model, folder: Path, outcome: Outcome) -> None:
     params: Any = load_params(project_root())["export"]
     rule = collection.IndexRule(**params.index.model_dump())
     about = collection.publish(collection.collect(Path(order.out), folder), model, folder, rule)
-    create_markdown_artifact(key="embed-summary", markdown=summarise(folder, outcome, about))
+    create_markdown_artifact(
+        key="embed-summary", markdown=summarise(folder, outcome, about), description="What became of the files"
+    )
     bad = arrivals.QUARANTINE.read(folder).head(SHOWN)
     if len(bad):
         table = {name: list[Any](bad[name]) for name in ("id", "reason")}
@@ -199,7 +201,8 @@ def summarise(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> str:
     }
     lines = "\n".join(f"| {name.replace('|', '/')} | {count:,} |" for name, count in rows.items())
     index = f"{about['count']:,} embeddings, {about['kind']}" if about else "none yet"
-    return f"# Embeddings of {folder.name}\n\n| | |\n|---|---|\n{lines}\n\nIndex: {index}, in `{folder}`.\n"
+    head = f"# Embeddings: {outcome.embedded:,} new of {outcome.found:,} files\n\n| what | files |\n|---|---|"
+    return f"{head}\n{lines}\n\nIndex: {index}, in `{folder}`, which is named by the model's weights.\n"
 
 
 def progress(folder: Path, wanted: int) -> Callable[[], None]:

@@ -74,10 +74,12 @@ def gc(
             remove(wastes, get_run_logger().info)
     text = retention.table(wastes, kept, dry=dry)
     print(text, end="")
-    with replacing(main_checkout(root) / REPORT) as partial:
+    report = main_checkout(root) / REPORT
+    with replacing(report) as partial:
         partial.write_text(text, encoding="utf-8")
     create_markdown_artifact(key="gc", markdown=text, description="What nobody needs any more")
     size = retention.readable(sum(waste.size for waste in wastes))
+    get_run_logger().info("gc: %d things, %s; the table is in the artifact gc and in %s", len(wastes), size, report)
     elsewhere.rename(f"gc: {size} {'would go' if dry else 'gone'}")
     return Completed(name="DryRun" if dry else "Removed", message=f"{len(wastes)} things, {size}")
 

@@ -41,9 +41,9 @@ def retrain(
     stages.pull(root)
     changed = changes.reason(changes.status(root), changes.outputs(root))
     elsewhere.rename(f"retrain {changes.subject(root)}: {why or changed or 'nothing changed'}")
-    if changed:
-        run_stages(root, train_on=train_on, seconds=None if stage_hours is None else stage_hours * 3600)
-    done = stages.register(root)
+    seconds = None if stage_hours is None else stage_hours * 3600
+    said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
+    done = summary.as_said(stages.register(root), said)
     summary.publish(done, root, changed=changed)
     if changed:
         return done
@@ -51,14 +51,16 @@ def retrain(
     return Completed(name="NothingChanged", message=f"nothing changed since version {done['version']}")
 
 
-def run_stages(root: Path, *, train_on: str, seconds: float | None) -> None:
-    """Run what is stale, in order; other clones get what each stage made before the next one runs."""
+def run_stages(root: Path, *, train_on: str, seconds: float | None) -> str:
+    """Run what is stale, in order, and return what the last said; others get what a stage made before the next runs."""
+    said = ""
     for stage in STAGES:
         if stage == "train" and stages.must_run(stage, root) and (pool := elsewhere.pool_for(train_on)):
             elsewhere.train(root, pool=pool, seconds=seconds)
-        run_and_push(stage, root, seconds=seconds)
+        said = run_and_push(stage, root, seconds=seconds)
     if not stages.remotes(root):
         get_run_logger().warning(stages.NO_REMOTE)
+    return said
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> boo
     retry_jitter_factor=0.5,
     retry_condition_fn=worth_retrying,
 )
-def run_stage(stage: str, root: Path, seconds: float | None = None) -> bool:
+def run_stage(stage: str, root: Path, seconds: float | None = None) -> str:
     """Run one stage if it is stale and no other clone has run it; DVC decides.
 
     Args:
@@ -88,7 +88,7 @@ def run_stage(stage: str, root: Path, seconds: float | None = None) -> bool:
         seconds: how long it may take.
 
     Returns:
-        Whether it ran.
+        What it said, if it ran; nothing where it is up to date, or another clone has run it.
 
     Raises:
         StageError: when it fails, with its own last lines.
@@ -96,23 +96,41 @@ def run_stage(stage: str, root: Path, seconds: float | None = None) -> bool:
     pull = ["--pull"] if remotes(root) else []
     watch = progress.Shown() if stage == "train" else None
     said = run(["dvc", "--wait-for-lock", "repro", "--single-item", *pull, stage], root, seconds=seconds, watch=watch)
-    return RUNNING.format(stage) in said
+    return said if RUNNING.format(stage) in said else ""
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=exponential_backoff(2))
+@task(
+    task_run_name="look into the registry",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=exponential_backoff(2),
+)
 def register(root: Path) -> dict[str, Any]:
     """Make sure that the evaluated model is in the registry, also where no stage had to run."""
     result: dict[str, Any] = json.loads(run(["likewise", "register", "--json"], root, quiet=True))
     return result
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=exponential_backoff(2))
+@task(
+    task_run_name="push",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(2),
+)
 def push(root: Path) -> None:
     """Push the data and the run cache to the DVC remote, so that another clone restores instead of running."""
     run(["dvc", "--wait-for-lock", "push", "--run-cache"], root)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retries=3, retry_delay_seconds=exponential_backoff(2))
+@task(
+    task_run_name="pull the raw data",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=exponential_backoff(2),
+)
 def pull(root: Path) -> None:
     """Bring the raw data that DVC tracks up to date: what was imported from elsewhere is looked up there again."""
     for file in sources(root):

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import requests
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
 from likewise import artifacts
+from likewise.evaluation import charts
 
 KEY = "retrain-summary"
 ROC_KEY = "retrain-roc"
 
-FIRST = ("verification.eer", "verification.auc", "verification.accuracy", "retrieval.recall_at_1")
+FIRST = (
+    "verification.eer",
+    "verification.auc",
+    "verification.accuracy",
+    "verification.tar_at_far_1_percent",
+    "verification.tar_at_far_0_1_percent",
+    "retrieval.recall_at_1",
+    "retrieval.map_at_r",
+    "oneshot.accuracy",
+    "openset.detection_rate_at_far_1_percent",
+)
 """The figures that a person looks for."""
+
+NEW = re.compile(r"^register: new version .*", re.MULTILINE)
+DECIDED = re.compile(r"^register: ((?:promoted|kept): .*)", re.MULTILINE)
+"""What the stage register says."""
+
+URL_SAFE = " =:/;,'()"
+"""What a URL with data may hold as it is."""
+
+GRID = 400
+"""The ROC's vertices are rounded to so many steps either way: finer ones are not seen, and make the URL long."""
+
+
+def as_said(done: dict[str, Any], said: str) -> dict[str, Any]:
+    """Return what the registry holds with what the stage register made and decided in this run, if it ran.
+
+    Args:
+        done: what `likewise register --json` says, for which a version that the stage has made is there already.
+        said: what the stage said.
+    """
+    decided = DECIDED.search(said)
+    made = {"created": True} if NEW.search(said) else {}
+    return done | made | ({"decision": decided[1]} if decided else {})
 
 
 def publish(done: dict[str, Any], root: Path, *, changed: str) -> None:
@@ -37,7 +71,7 @@ def publish(done: dict[str, Any], root: Path, *, changed: str) -> None:
 
 def markdown(done: dict[str, Any], root: Path, *, changed: str) -> str:
     """Return the summary: version, decision, links, figures with their intervals."""
-    made = "new" if done["created"] else "already there"
+    made = "new" if done["created"] else "was there already"
     aliases = ", ".join(done["aliases"]) or "none"
     report = root / artifacts.REPORT.path
     lines = [
@@ -47,7 +81,7 @@ def markdown(done: dict[str, Any], root: Path, *, changed: str) -> str:
         " · ".join(f"[{label}]({url})" for label, url in links(done).items())
         or "Browse: `make ui` in the project, for the registry is a file there.",
         f"Report: `{report}` on the worker.",
-        table(done["metrics"]),
+        tables(done["metrics"]),
     ]
     return "\n\n".join(lines) + "\n"
 
@@ -75,12 +109,26 @@ def experiment_of(uri: str, run: str) -> str:
         return ""
 
 
-def table(metrics: dict[str, float]) -> str:
-    """Return the figures as a Markdown table, those that people look for first, each with its interval."""
-    names = [name for name in metrics if not name.endswith(("_low", "_high"))]
-    names.sort(key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
-    rows = [f"| {name} | {metrics[name]:.4g} | {interval(metrics, name)} |" for name in names]
+def tables(metrics: dict[str, float]) -> str:
+    """Return the figures that people look for as a Markdown table, and below it all others."""
+    names = sorted(name for name in metrics if not name.endswith(("_low", "_high")))
+    first, others = [name for name in FIRST if name in names], [name for name in names if name not in FIRST]
+    return "\n\n".join([_table(metrics, first), *(["## All other figures", _table(metrics, others)] if others else [])])
+
+
+def _table(metrics: dict[str, float], names: list[str]) -> str:
+    rows = [f"| {name} | {number(metrics[name])} | {interval(metrics, name)} |" for name in names]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])
+
+
+def number(value: float) -> str:
+    """Return a figure as a person reads it, counts in full.
+
+    Example:
+        >>> number(0.0123456), number(20_000.0), number(1.0)
+        ('0.01235', '20,000', '1')
+    """
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def interval(metrics: dict[str, float], name: str) -> str:
@@ -92,16 +140,20 @@ def interval(metrics: dict[str, float], name: str) -> str:
 def picture(roc: pd.DataFrame) -> str:
     """Return the ROC as a picture inside a URL: every browser that sees the server sees it.
 
+    The page writes the URL out below the picture. So it is a short one, of an SVG, and has spaces to break lines at.
+
     Args:
         roc: the columns far and tar.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(roc["far"], roc["tar"])
-    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1, zorder=0)
-    axes.set(xlabel="false accepts", ylabel="true accepts", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    steps = (roc[["far", "tar"]] * GRID).round().drop_duplicates() / GRID
+    share = charts.Axis("", (0.0, 0.25, 0.5, 0.75, 1.0), ("0", "25 %", "50 %", "75 %", "100 %"))
+    svg = charts.draw(
+        [charts.Line((0, 1), (0, 1), "thin"), charts.Line(steps["far"], steps["tar"], "one")],
+        x=replace(share, label="false accepts"),
+        y=replace(share, label="true accepts"),
+        alternative="ROC on the test trials",
+    )
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{1.5 * charts.WIDTH:g}" height="{1.5 * charts.HEIGHT:g}" '
+    style = f"<style>{charts.STYLE}svg {{ background: #fff; }}</style>"
+    whole = svg.replace("<svg ", f"<svg {size}", 1).replace(">", f">{style}", 1)
+    return f"data:image/svg+xml,{quote(whole.replace(chr(34), chr(39)), safe=URL_SAFE)}"

@@ -39,13 +39,14 @@ def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hour
         run_and_push(stage, root, seconds=seconds)
 
 
-def run_and_push(stage: str, root: Path, *, seconds: float | None) -> None:
-    """Run a stage if it is stale, and hand what it made to other clones."""
-    ran = stages.run_stage(stage, root, seconds)
-    if ran and stages.remotes(root):
+def run_and_push(stage: str, root: Path, *, seconds: float | None) -> str:
+    """Run a stage if it is stale, hand what it made to other clones, and return what it said."""
+    said = stages.run_stage(stage, root, seconds)
+    if said and stages.remotes(root):
         stages.push(root)
-    elif ran and stage == "train":
+    elif said and stage == "train":
         get_run_logger().warning(stages.NO_REMOTE)
+    return said
 
 
 if __name__ == "__main__":

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import Flow
+from prefect import Flow, flow
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
-from flows import deploy
+from flows import deploy, monitor
 from likewise.config import read_yaml
-from tests.prefect_server import PYTHON, PrefectServer
+from likewise.evaluation.drift import Finding
+from tests.prefect_server import PYTHON, PrefectServer, wait_until
 from tests.projects import ROOT, Project, make_project
 
 DEPLOYMENTS: list[dict[str, Any]] = read_yaml(ROOT / "prefect.yaml")["deployments"]
@@ -34,8 +37,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return make_project(tmp_path_factory.mktemp("deployments"))
 
 
-def test_deploy_makes_pools_forms_schedules_and_automations(prefect_server: PrefectServer, project: Project) -> None:
-    said = prefect_server.deploy(project)
+@pytest.fixture(scope="module")
+def said(prefect_server: PrefectServer, project: Project) -> str:
+    """Return what deploying the project says."""
+    return prefect_server.deploy(project)
+
+
+def test_deploy_makes_pools_forms_schedules_and_automations(
+    prefect_server: PrefectServer, project: Project, said: str
+) -> None:
     assert str(project.root) in said
     retrain = prefect_server.get("deployments/name/retrain/retrain")
     assert retrain["global_concurrency_limit"]["limit"] == 1
@@ -54,7 +64,33 @@ def test_deploy_makes_pools_forms_schedules_and_automations(prefect_server: Pref
         ("likewise: tell the webhook", False),
         ("retrain on drift", True),
     ]
-    # A parameter outside its range is refused.
+
+
+def test_drift_starts_retrain(prefect_server: PrefectServer, said: str) -> None:
+    @flow(name="monitor", persist_result=False)
+    def drifted() -> None:
+        finding = Finding("embeddings as a whole", 0.2, 0.005, 0.001, drifted=True)
+        monitor.tell([finding], Path("drift.html"), name="likewise")
+
+    deployment = prefect_server.get("deployments/name/retrain/retrain")["id"]
+    wanted = {"deployments": {"id": {"any_": [deployment]}}}
+
+    def started() -> list[dict[str, Any]]:
+        runs = prefect_server.post("flow_runs/filter", wanted | {"limit": 200})
+        return [run for run in runs if not run["auto_scheduled"]]
+
+    before = {run["id"] for run in started()}
+    with temporary_settings({PREFECT_API_URL: prefect_server.api}):
+        drifted()
+    (run,) = wait_until(lambda: [run for run in started() if run["id"] not in before], "retrain is to run", seconds=60)
+    assert run["state_type"] == "SCHEDULED"
+    assert run["parameters"] == {"why": "drift"}
+    assert run["created_by"]["type"] == "AUTOMATION"
+    assert run["created_by"]["display_value"] == "retrain on drift"
+    prefect_server.cancel(run["id"])
+
+
+def test_a_parameter_outside_its_range_is_refused(prefect_server: PrefectServer, said: str) -> None:
     with pytest.raises(AssertionError, match="Validation failed"):
         prefect_server.start("retrain/retrain", {"commit": "not a commit"})
 

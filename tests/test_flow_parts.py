@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from flows import changes, progress, stages, summary, workspace
@@ -105,7 +103,8 @@ def test_the_summary_tells_version_decision_and_figures(tmp_path: Path, monkeypa
     text = summary.markdown(DONE, tmp_path, changed="data changed")
     assert text.startswith("# likewise version 3 (new)\n\nWhy: data changed. Aliases: champion.\n\n")
     assert "Decision: promoted: better by 0.004." in text
-    assert text.endswith("| verification.eer | 0.01234 | 0.01 to 0.02 |\n| a.b | 0.5 |  |\n")
+    assert "|\n| verification.eer | 0.01234 | 0.01 to 0.02 |\n\n## All other figures\n\n| metric " in text
+    assert text.endswith("| a.b | 0.5 |  |\n")
     assert "make ui" in text
 
 
@@ -119,10 +118,35 @@ def test_the_summary_links_to_a_tracking_server(tmp_path: Path, monkeypatch: pyt
 def test_the_roc_is_a_picture_inside_its_url() -> None:
     url = summary.picture(pd.DataFrame({"far": [0.0, 0.0, 1.0], "tar": [0.0, 1.0, 1.0]}))
     kind, data = url.split(",", 1)
-    assert kind == "data:image/png;base64"
-    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-        assert image.size == (450, 400)
-        assert len(np.unique(np.asarray(image.convert("L")))) > 10
+    assert kind == "data:image/svg+xml"
+    assert not set(data) & set('<>"#\n')
+    svg = ElementTree.fromstring(unquote(data))
+    (curve,) = (each for each in svg if each.get("class") == "line one")
+    corners = [tuple(map(float, each.split(","))) for each in str(curve.get("points")).split()]
+    (left, bottom), (_, top), (right, _) = corners
+    assert left < right
+    assert top < bottom
+    assert corners[1] == (left, top)
+
+
+def test_the_summary_has_what_the_stage_decided_before_the_registry_was_asked() -> None:
+    there = DONE | {"created": False, "decision": ""}
+    said = "Running stage 'register':\nregister: new version likewise 3 (champion)\nregister: promoted: no champion\n"
+    done = summary.as_said(there, said)
+    assert (done["created"], done["decision"]) == (True, "promoted: no champion")
+    assert summary.as_said(there, "") == there
+    assert summary.as_said(DONE, "register: already there: likewise 3 (champion)")["decision"] == DONE["decision"]
+
+
+def test_params_are_told_by_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text("train: {epochs: 6, margin: 0.2, seed: 1}\n", encoding="utf-8")
+    lock = "stages:\n  train:\n    cmd: x\n    params:\n      params.yaml:\n        train: {epochs: 12, margin: 0.2}\n"
+    (tmp_path / "dvc.lock").write_text(lock, encoding="utf-8")
+    told = '{"train": [{"changed deps": {"params.yaml": {"train": "modified"}, "data/ingest": "deleted"}}, "command"]}'
+    monkeypatch.setattr("flows.stages.run", lambda *_, **__: told)
+    found = changes.status(tmp_path)
+    assert found["train"][0]["changed deps"]["data/ingest"] == "deleted"
+    assert changes.reason(found, OUTPUTS) == "params changed: train.epochs, train.seed"
 
 
 def test_two_runs_at_once_get_two_checkouts_and_a_free_one_is_used_again(tmp_path: Path) -> None:
@@ -160,7 +184,7 @@ def test_a_checkout_gets_the_commit_and_keeps_what_dvc_knows(tmp_path: Path) -> 
         git(origin, "add", "-A")
         git(origin, "commit", "-qm", text)
     first = git(origin, "rev-parse", "HEAD~1")
-    workspace.update(folder, str(origin), "main", None)
+    workspace.update(folder, str(origin), "main", "")
     assert (folder / "code.py").read_text(encoding="utf-8") == "two"
     (folder / "dvc.lock").write_text("what is on disk here", encoding="utf-8")
     (folder / "code.py").write_text("left by a killed run", encoding="utf-8")
@@ -169,8 +193,40 @@ def test_a_checkout_gets_the_commit_and_keeps_what_dvc_knows(tmp_path: Path) -> 
     assert (folder / "code.py").read_text(encoding="utf-8") == "one"
     assert (folder / "dvc.lock").read_text(encoding="utf-8") == "what is on disk here"
     assert not (folder / "rubbish").exists()
-    with pytest.raises(workspace.WorkspaceError, match="nowhere"):
-        workspace.update(folder, str(tmp_path / "nowhere"), "main", None)
+
+
+@pytest.mark.parametrize(
+    ("moved", "branch", "commit", "said"),
+    [
+        (False, "main", "deadbeef", "has no commit deadbeef; was it pushed?"),
+        (False, "mian", "", "origin has no branch mian"),
+        (True, "main", "", "git ls-remote .*origin main: .*does not appear to be a git repository"),
+    ],
+)
+def test_what_is_wrong_elsewhere_costs_no_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool, branch: str, commit: str, said: str
+) -> None:
+    monkeypatch.setenv("LIKEWISE_WORKSPACES", str(tmp_path / "places"))
+    monkeypatch.delenv("LIKEWISE_DVC_REMOTE", raising=False)
+    origin = tmp_path / "origin"
+    (origin / ".dvc").mkdir(parents=True)
+    (origin / ".dvc/config").touch()
+    git(origin, "init", "-q", "-b", "main")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "one")
+    claimed = workspace.places_of(str(origin)) / "1"
+    monkeypatch.setattr(workspace, "claim", lambda places: places.mkdir(parents=True, exist_ok=True) or claimed)
+    folder = workspace.check_out(str(origin), "main", "")
+    (folder / "dvc.lock").touch()
+    if moved:
+        origin.rename(tmp_path / "elsewhere")
+    with pytest.raises(workspace.WantedError, match=said):
+        workspace.check_out(str(origin), branch, commit)
+    assert (folder / "dvc.lock").exists()
+    # What git left half done does cost it.
+    if not moved:
+        (folder / ".git/index.lock").touch()
+        assert not (workspace.check_out(str(origin), "main", "") / "dvc.lock").exists()
 
 
 def test_checkouts_of_another_repository_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_two_retrains_at_once_run_every_stage_once(
     assert first["name"] == "retrain digits: first run"
     shown = prefect_server.artifacts(first["id"])
     assert "| verification.eer | 0.0125 | 0.01 to 0.02 |" in shown["retrain-summary"]["data"]
-    assert shown["retrain-roc"]["data"].startswith("data:image/png;base64,")
+    assert shown["retrain-roc"]["data"].startswith("data:image/svg+xml,")
 
 
 def test_cancelling_retrain_ends_its_training_on_the_other_pool(

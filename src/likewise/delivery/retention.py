@@ -134,10 +134,7 @@ def table(wastes: Collection[Waste], kept: Collection[ModelVersion], *, dry: boo
             "",
             f"Kept versions: {names or 'none'}",
             "",
-            "| kind | number | size |",
-            "|---|---|---|",
-            *sums,
-            "",
+            *(["| kind | number | size |", "|---|---|---|", *sums, ""] if rows else []),
             *(["| kind | name | why | size |", "|---|---|---|---|", *rows, ""] if rows else []),
         ]
     )
