@@ -191,6 +191,8 @@ def test_files_are_read_only_below_the_folder_that_the_environment_names(
         ([{"left": None, "right": None}], {"task": "compare"}, "left 1: there is none"),
         ([{"left": "AAAA"}], {"task": "compare"}, "there is no column 'right'; given: left"),
         ([{"image": "AAAA"}], {}, "there is no column 'sample'; given: none"),
+        ([{"left": "AAAA", "right": "AAAA"}], {"tsk": "compare"}, "embed, .* left and right: give .* task: compare"),
+        ([{"sample": "AAAA", "name": "ann"}], {"tsk": "search"}, "knows no names: give .* task: identify or search"),
         ([b"bytes"], {}, "there is no column 'sample'; given: none"),
         ([{"sample": "AAAA"}], {"task": "comapre"}, "unknown task 'comapre'; known: compare, "),
         ([{"left": "AAAA", "right": "AAAA"}], {"task": "compare", "far": 0.2}, "rate of 0.2; stored: 0.1"),
@@ -214,6 +216,14 @@ def invoked(loaded: Any, request: dict[str, Any]) -> Any:
     )
     assert answer.status == 200
     return json.loads(answer.response)["predictions"]
+
+
+def test_the_server_answers_a_refusal_with_the_reason_alone(loaded: Any, texts: list[str]) -> None:
+    with pytest.raises(MlflowException) as caught:
+        invoked(loaded, {"dataframe_records": [{"sample": texts[0]}], "params": {"task": "compar"}})
+    told = json.loads(caught.value.serialize_as_json())  # type: ignore[no-untyped-call]
+    assert told["message"] == "unknown task 'compar'; known: compare, search, embed, identify"
+    assert caught.value.get_http_status_code() == 400  # type: ignore[no-untyped-call]
 
 
 def test_every_way_to_write_a_request_is_answered(

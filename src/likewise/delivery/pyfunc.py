@@ -35,6 +35,11 @@ class Refused(MlflowException, ValueError):  # noqa: N818 - it reads as what the
     def __init__(self, reason: str) -> None:
         super().__init__(reason, error_code=BAD_REQUEST)
 
+    def serialize_as_json(self) -> Any:
+        """Return what the server answers: the reason alone, before which MLflow puts the caller's data."""
+        self.message = str(self)
+        return super().serialize_as_json()  # type: ignore[no-untyped-call]
+
 
 class Embedder(PythonModel):
     """Embeds, compares, identifies and searches: the task is a param.
@@ -89,6 +94,7 @@ class Embedder(PythonModel):
             raise Refused(str(error)) from None
 
     def _embed(self, frame: pd.DataFrame, params: dict[str, Any]) -> Array:  # noqa: ARG002
+        _check_meant(frame)
         embeddings: Array = self._model.embed(self._samples(frame, "sample"))
         return embeddings
 
@@ -116,10 +122,9 @@ class Embedder(PythonModel):
     def _probes(self, frame: pd.DataFrame) -> tuple[list[Any], Gallery | None]:
         """Return the samples without a name, and a gallery of those with one; else the server's."""
         samples = self._samples(frame, "sample")
-        names = list(frame["name"]) if "name" in frame else [None] * len(samples)
-        named = [not (name is None or name is pd.NA or name != name) for name in names]
-        probes = [sample for sample, known in zip(samples, named, strict=True) if not known]
-        enrolled = [(str(names[row]), samples[row]) for row, known in enumerate(named) if known]
+        names = _names(frame) or [None] * len(samples)
+        probes = [sample for sample, name in zip(samples, names, strict=True) if name is None]
+        enrolled = [(name, sample) for sample, name in zip(samples, names, strict=True) if name is not None]
         return probes, self._model.gallery_of(enrolled) if enrolled else self._gallery
 
     def _samples(self, frame: pd.DataFrame, column: str) -> list[Any]:
@@ -133,6 +138,20 @@ def _choose(task: str) -> Callable[[Embedder, pd.DataFrame, dict[str, Any]], Any
     from likewise.choices import choose
 
     return choose("task", task, TASKS)
+
+
+def _check_meant(frame: pd.DataFrame) -> None:
+    """Refuse to embed what another task is meant for: MLflow drops a misspelt `task`, which leaves its default."""
+    if any(name is not None for name in _names(frame)):
+        raise Refused("the task is embed, which knows no names: give the param task: identify or search")
+    if "sample" not in frame and "left" in frame:
+        raise Refused("the task is embed, which knows no left and right: give the param task: compare")
+
+
+def _names(frame: pd.DataFrame) -> list[str | None]:
+    """Return each row's name, None where it has none; nothing without such a column."""
+    names = _cells(frame["name"]) if "name" in frame else []
+    return [None if name is None or name is pd.NA or name != name else str(name) for name in names]
 
 
 def _frame(given: Any) -> pd.DataFrame:
