@@ -18,12 +18,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from likewise import artifacts
-from likewise.delivery import dvc_lock, tracking
+from likewise.config import PARAMS_FILE, read_yaml
+from likewise.delivery import card, dvc_lock, promotion, provenance, tracking
+from likewise.delivery.registry import flatten, register
 from likewise.delivery.tracker import Tracker
 from tests import servers
 from tests.projects import Project
 from tests.servers import Server, database, tracking_server
-from tests.small import Fresh, empty_store, evaluated, fresh, isolated
+from tests.small import RULE, Fresh, empty_store, evaluated, fresh, isolated
 from tests.test_pipeline import stages_run
 
 __all__ = ["database", "empty_store", "evaluated", "fresh", "isolated", "tracking_server"]
@@ -163,9 +165,34 @@ def test_a_fresh_registry_is_filled_from_a_clone_with_its_lock(
     commit = clone.run("git", "rev-parse", "HEAD").stdout.strip()
     assert run.data.tags["likewise.rebuilt"] == "true"
     assert run.data.tags["mlflow.source.git.commit"] == version.tags["likewise.git_commit"] == commit
+    told = provenance.tags(clone.root, flatten(artifacts.METRICS.read(clone.root)))
+    assert told.items() <= version.tags.items()
+    assert str(version.description).startswith(card.render(clone.root).rstrip() + "\n\n## ")
     assert steps(client, run) == [1, 2, 3, 4]
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest.endswith(".dir")
+
+
+def test_what_is_longer_than_the_columns_of_postgresql_is_cut_and_registers(fresh: Fresh, server: Server) -> None:
+    root, name = fresh(), "long" + "g" * 196
+    params = read_yaml(root / PARAMS_FILE)
+    params["ingest"]["split"]["hold_out"] = [f"Größe {number}" for number in range(2000)]
+    (root / PARAMS_FILE).write_text(json.dumps(params), encoding="utf-8")
+    metrics = artifacts.METRICS.read(root)
+    for number in (1, 2):
+        artifacts.METRICS.write(metrics | {"again": number}, root)
+        assert register(root, name=name, rule=RULE).version == number
+    reasons = [f"{number} " + "ü" * 6000 for number in range(4)]
+    for number, reason in enumerate(reasons):
+        reigns = int(MlflowClient(server.address).get_model_version_by_alias(name, "champion").version)
+        promotion.promote(root, name=name, version=3 - reigns, reason=reason)
+        version = MlflowClient(server.address).get_model_version(name, str(3 - reigns))
+        assert version.tags["likewise.gate.reason"].startswith(f"by hand: {number} üü")
+        assert len(version.tags["likewise.gate.reason"]) == promotion.TAG
+        page = str(version.description)
+        assert page.startswith(card.render(root).rstrip())
+        assert f"by hand: {number} üü" in page
+        assert len(page) <= card.PAGE
 
 
 REGISTER = """
