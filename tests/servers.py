@@ -1,4 +1,4 @@
-"""Real servers of the tests' own: PostgreSQL, MLflow's server on it, Prefect's; on this machine, on free ports."""
+"""Real servers of the tests' own: PostgreSQL, MLflow's server on it; on this machine, on free ports."""
 
 from __future__ import annotations
 
@@ -141,19 +141,6 @@ def mlflow(store: str, folder: Path) -> Server:
     kept = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--serve-artifacts"]
     command = [sys.executable, "-m", "mlflow", "server", *kept, *place]
     return Server(command, f"http://127.0.0.1:{port}", folder / "mlflow.log")
-
-
-def prefect(folder: Path) -> Server:
-    """Return a Prefect server that is still to be started, with its database in `folder`."""
-    port = free_port()
-    place = ["--host", "127.0.0.1", "--port", str(port), "--no-ui", "--no-services"]
-    settings = {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", *place]
-    return Server(command, f"http://127.0.0.1:{port}/api", folder / "prefect.log", settings)
 
 
 @pytest.fixture(scope="session")

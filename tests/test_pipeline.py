@@ -133,21 +133,13 @@ def test_a_fresh_clone_with_a_lock_gets_its_registry_from_likewise_register(
     assert (again["version"], again["created"], again["run_id"]) == (1, False, made["run_id"])
 
 
-@pytest.mark.parametrize(
-    ("options", "ran"),
-    [
-        (("-S", "register.name=other"), ["register"]),
-        (("--temp", "-S", "evaluate.ways=3"), ["evaluate", "export", "register"]),
-    ],
-)
-def test_an_experiment_registers_nothing(
-    copy_of_finished: Callable[[], Project], options: tuple[str, ...], ran: list[str]
-) -> None:
+@pytest.mark.parametrize("where", [(), ("--temp",)])
+def test_an_experiment_registers_nothing(copy_of_finished: Callable[[], Project], where: tuple[str, ...]) -> None:
     project = copy_of_finished()
     project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "add", "dvc.lock")
     project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "Locked")
-    log = project.run("dvc", "exp", "run", "-n", "tried", *options).stdout
-    assert stages_run(log) == ran
+    log = project.run("dvc", "exp", "run", "-n", "tried", *where, "-S", "register.name=other").stdout
+    assert stages_run(log) == ["register"]
     assert "register: skipped" in log
     assert not (project.root / "mlflow.db").exists()
     table = project.run("dvc", "exp", "show", "--csv").stdout
@@ -160,9 +152,11 @@ def test_killed_in_training_it_goes_on_and_ends_with_the_same_bytes(
     finished: Project, copy_of_finished: Callable[[], Project]
 ) -> None:
     project = copy_of_finished()
-    for name in ("models", "reports", "data/export", ".dvc/cache", "dvc.lock"):
-        path = project.root / name
-        path.unlink() if path.is_file() else shutil.rmtree(path)
+    for name in ("models", ".dvc/cache/runs"):
+        shutil.rmtree(project.root / name)
+    lock = read_yaml(project.root / "dvc.lock")
+    del lock["stages"]["train"]
+    (project.root / "dvc.lock").write_text(json.dumps(lock), encoding="utf-8")
     with project.start("dvc", "repro", "train") as child:
         assert child.stdout is not None
         for line in child.stdout:
@@ -170,7 +164,7 @@ def test_killed_in_training_it_goes_on_and_ends_with_the_same_bytes(
                 os.killpg(child.pid, signal.SIGKILL)
                 break
     assert not (project.root / artifacts.WEIGHTS.path).exists()
-    log = project.run("dvc", "repro").stdout
+    log = project.run("dvc", "repro", "train").stdout
     assert "train: goes on after epoch" in log
     assert same_files(finished, project)
     assert not list(project.checkpoints.rglob("*.pt"))

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from likewise.config import PARAMS_FILE, read_yaml
 from likewise.delivery import card, dvc_lock, promotion, provenance, tracking
 from likewise.delivery.registry import flatten, register
 from likewise.delivery.tracker import Tracker
-from tests import servers
+from tests.prefect_server import PrefectServer
 from tests.projects import Project
 from tests.servers import Server, database, tracking_server
 from tests.small import RULE, Fresh, empty_store, evaluated, fresh, isolated
@@ -259,16 +258,15 @@ with turns.one_at_a_time(Path(sys.argv[1]), shared=True):
 """
 
 
-def test_where_servers_are_shared_prefects_limit_lets_one_decide_after_the_other(tmp_path: Path) -> None:
+def test_where_servers_are_shared_prefects_limit_lets_one_decide_after_the_other(
+    tmp_path: Path, prefect_server: PrefectServer
+) -> None:
     # Two checkouts, as on two machines: their file locks do not know each other.
-    for name in ("one", "other", "prefect"):
+    for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    with servers.running(servers.prefect(tmp_path / "prefect"), health="/health") as server:
-        at_prefect = {"PREFECT_API_URL": server.address, "PREFECT_HOME": str(tmp_path / "prefect")}
-        children = [run_python(HOLD, str(tmp_path / name), **at_prefect) for name in ("one", "other")]
-        ended = [child.communicate(timeout=120) for child in children]
-        with urllib.request.urlopen(f"{server.address}/v2/concurrency_limits/likewise-registry") as answer:
-            limit = json.load(answer)
+    children = [run_python(HOLD, str(tmp_path / name), **prefect_server.environment) for name in ("one", "other")]
+    ended = [child.communicate(timeout=120) for child in children]
+    limit = prefect_server.get("v2/concurrency_limits/likewise-registry")
     assert [error for _, error in ended] == ["", ""]
     held = sorted(tuple(map(float, output.split())) for output, _ in ended)
     assert held[0][1] <= held[1][0]
