@@ -76,6 +76,18 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
     "evaluation": {
         ("evaluate, 1,000 test samples, with the report", "importing its libraries"): Goal(seconds=10),
     },
+    "using": {
+        ("likewise.load(...).embed, 28 x 28 arrays", "the bare forward"): Goal(speed=0.9),
+        ("the embedding of export, 28 x 28", "the bare forward"): Goal(speed=0.9),
+        ("scoring server, one comparison of 28 x 28, medians of 50 requests", "the same by Model.compare"): Goal(
+            seconds=0.015
+        ),
+        ("logging a version, with its figures, card and tags", "mlflow.pyfunc.log_model, the model alone"): Goal(
+            seconds=1
+        ),
+        ("likewise compare, cold, from a folder", "importing torch"): Goal(seconds=3.5),
+        ("likewise compare, cold, from the registry", "importing mlflow and torch"): Goal(seconds=7),
+    },
     "distances": {},
 }
 """What is asked of lines, by benchmark, work and peer; lines without a goal are there to be known."""
