@@ -29,13 +29,18 @@ def rename(name: str) -> None:
             client.update_flow_run(run, name=name)
 
 
+def has_pools(wanted: str) -> bool:
+    """Tell whether a run may train on another pool: one of a deployment, unless it is to train here."""
+    return wanted != "here" and runtime.deployment.id is not None
+
+
 def pool_for(wanted: str) -> str | None:
     """Return the pool that trains, or nothing where this process does.
 
     Args:
         wanted: `gpu`, `here`, or `auto`, which is `gpu` where a worker of the pool is there.
     """
-    if wanted == "here" or runtime.deployment.id is None:
+    if not has_pools(wanted):
         return None
     if wanted == "gpu":
         return POOL

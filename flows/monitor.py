@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, drift_page, elsewhere, stages
+from flows import arguments, drift_page, elsewhere, remote, stages
 from flows.embed import Text, placed, scheduled, told
 from likewise.config import load_params, project_root
 
@@ -88,7 +88,7 @@ def made(root: Path, address: str, model: Model, place: Path) -> Path:
             get_run_logger().info("monitor: the reference of %s comes from DVC, not from this checkout", address)
         return found
     missing = [path for path in reference.NEEDED if not (root / path).is_file()]
-    if missing and stages.remotes(root):
+    if missing and remote.is_set(root):
         stages.run(["dvc", "--wait-for-lock", "pull", *missing], root)
     return root
 

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, stages, summary
+from flows import arguments, changes, elsewhere, remote, stages, summary
 from flows.train import Commit, Hours, run_and_push
 from likewise.config import STAGES, load_params, project_root
 
@@ -43,6 +43,8 @@ def retrain(
     elsewhere.rename(f"retrain {changes.subject(root)}: {why or changed or 'nothing changed'}")
     seconds = None if stage_hours is None else stage_hours * 3600
     said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
+    if not changed and remote.is_set(root) and remote.owes(root):
+        stages.push(root)
     done = summary.as_said(stages.register(root), said)
     summary.publish(done, root, changed=changed)
     if changed:
@@ -55,10 +57,11 @@ def run_stages(root: Path, *, train_on: str, seconds: float | None) -> str:
     """Run what is stale, in order, and return what the last said; others get what a stage made before the next runs."""
     said = ""
     for stage in STAGES:
-        if stage == "train" and stages.must_run(stage, root) and (pool := elsewhere.pool_for(train_on)):
+        may_leave = stage == "train" and elsewhere.has_pools(train_on)
+        if may_leave and stages.must_run(stage, root) and (pool := elsewhere.pool_for(train_on)):
             elsewhere.train(root, pool=pool, seconds=seconds)
         said = run_and_push(stage, root, seconds=seconds)
-    if not stages.remotes(root):
+    if not remote.is_set(root):
         get_run_logger().warning(stages.NO_REMOTE)
     return said
 

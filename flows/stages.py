@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows import process, progress
+from flows import process, progress, remote
 from likewise.config import read_yaml
 
 CHATTER = re.compile(
@@ -28,8 +28,14 @@ CHATTER = re.compile(
 RUNNING = "Running stage '{}'"
 """What DVC says before it runs a stage, and not where it restores one."""
 
+OWN_FAULT = "failed to run: "
+"""What DVC says when the stage's own command failed; what else fails under `--pull` may be the remote's."""
+
 REFUSED = 2
 """What a stage exits with on bad input, which trying again does not mend."""
+
+RETRY_SECONDS = remote.retry_seconds()
+"""How long a task that failed waits before its second try; twice as long before each further one."""
 
 NO_REMOTE = "no DVC remote is set up: nothing is pushed (`dvc remote add -d NAME URL`)"
 
@@ -75,7 +81,7 @@ def worth_retrying(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> boo
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=2,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_delay_seconds=exponential_backoff(backoff_factor=RETRY_SECONDS),
     retry_jitter_factor=0.5,
     retry_condition_fn=worth_retrying,
 )
@@ -93,10 +99,25 @@ def run_stage(stage: str, root: Path, seconds: float | None = None) -> str:
     Raises:
         StageError: when it fails, with its own last lines.
     """
-    pull = ["--pull"] if remotes(root) else []
-    watch = progress.Shown() if stage == "train" else None
-    said = run(["dvc", "--wait-for-lock", "repro", "--single-item", *pull, stage], root, seconds=seconds, watch=watch)
-    return said if RUNNING.format(stage) in said else ""
+    pull = ["--pull"] if remote.is_set(root) else []
+    begins = RUNNING.format(stage)
+    shown = progress.Shown() if stage == "train" else None
+
+    def watch(line: str) -> None:
+        if line.startswith(begins):
+            remote.owe(root)
+        if shown is not None:
+            shown(line)
+
+    try:
+        said = run(
+            ["dvc", "--wait-for-lock", "repro", "--single-item", *pull, stage], root, seconds=seconds, watch=watch
+        )
+    except StageError as error:
+        if not pull or error.lasting or OWN_FAULT in str(error):
+            raise
+        raise StageError(f"{error}\n{stage}: its DVC remote is {remote.name(root)}") from None
+    return said if begins in said else ""
 
 
 @task(
@@ -104,7 +125,7 @@ def run_stage(stage: str, root: Path, seconds: float | None = None) -> str:
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=2,
-    retry_delay_seconds=exponential_backoff(2),
+    retry_delay_seconds=exponential_backoff(RETRY_SECONDS),
 )
 def register(root: Path) -> dict[str, Any]:
     """Make sure that the evaluated model is in the registry, also where no stage had to run."""
@@ -117,11 +138,12 @@ def register(root: Path) -> dict[str, Any]:
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=3,
-    retry_delay_seconds=exponential_backoff(2),
+    retry_delay_seconds=exponential_backoff(RETRY_SECONDS),
 )
 def push(root: Path) -> None:
     """Push the data and the run cache to the DVC remote, so that another clone restores instead of running."""
-    run(["dvc", "--wait-for-lock", "push", "--run-cache"], root)
+    with_remote("push to", ["dvc", "--wait-for-lock", "push", "--run-cache"], root)
+    remote.paid(root)
 
 
 @task(
@@ -129,7 +151,7 @@ def push(root: Path) -> None:
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=3,
-    retry_delay_seconds=exponential_backoff(2),
+    retry_delay_seconds=exponential_backoff(RETRY_SECONDS),
 )
 def pull(root: Path) -> None:
     """Bring the raw data that DVC tracks up to date: what was imported from elsewhere is looked up there again."""
@@ -138,8 +160,8 @@ def pull(root: Path) -> None:
         name = file.relative_to(root).as_posix()
         if imported:
             run(["dvc", "--wait-for-lock", "update", name], root)
-        elif remotes(root):
-            run(["dvc", "--wait-for-lock", "pull", name], root)
+        elif remote.is_set(root):
+            with_remote(f"{name}: pull from", ["dvc", "--wait-for-lock", "pull", name], root)
         else:
             run(["dvc", "--wait-for-lock", "checkout", name], root)
 
@@ -163,10 +185,16 @@ def sources(root: Path) -> list[Path]:
     return [root / name for name in names if (root / name).is_file()]
 
 
-def remotes(root: Path) -> bool:
-    """Tell whether the project has a DVC remote."""
-    configs = (root / ".dvc" / name for name in ("config", "config.local"))
-    return any(path.exists() and "remote = " in path.read_text(encoding="utf-8") for path in configs)
+def with_remote(doing: str, command: Sequence[str], root: Path) -> None:
+    """Run a command that only talks to the DVC remote.
+
+    Raises:
+        StageError: when it fails, in one line that names the remote.
+    """
+    try:
+        run(command, root)
+    except StageError as error:
+        raise StageError(remote.complaint(doing, root, str(error))) from None
 
 
 def run(

@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows import arguments, stages
+from flows import arguments, remote, stages
 from likewise.config import STAGES, load_params, project_root
 
 Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
@@ -42,7 +42,7 @@ def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hour
 def run_and_push(stage: str, root: Path, *, seconds: float | None) -> str:
     """Run a stage if it is stale, hand what it made to other clones, and return what it said."""
     said = stages.run_stage(stage, root, seconds)
-    if said and stages.remotes(root):
+    if remote.is_set(root) and (said or remote.owes(root)):
         stages.push(root)
     elif said and stage == "train":
         get_run_logger().warning(stages.NO_REMOTE)

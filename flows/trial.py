@@ -24,7 +24,7 @@ from prefect.states import Completed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from flows import elsewhere, stages
+from flows import elsewhere, remote, stages
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
 from likewise.config import load_params, project_root
@@ -76,7 +76,7 @@ def trial(
     for stage in BEFORE:
         run_and_push(stage, root, seconds=seconds)
     done = attempt(root, experiment, settings, watch=Course().add, seconds=seconds)
-    if stages.remotes(root):
+    if remote.is_set(root):
         stages.push(root)
     result = {"val_eer": done.val_eer, "epoch": done.epoch, "train_key": done.train_key}
     create_table_artifact(table=[result], key=RESULT, description=json.dumps(settings))

@@ -73,10 +73,7 @@ def check_out(repository: str, branch: str, commit: str) -> Path:
         # A run that was killed while git wrote leaves a checkout that git refuses.
         shutil.rmtree(folder, ignore_errors=True)
         update(folder, repository, branch, commit)
-    _run(folder, "dvc", "config", "--local", "cache.dir", str(places / "cache"))
-    remote = os.environ.get("LIKEWISE_DVC_REMOTE")
-    if remote:
-        _run(folder, "dvc", "remote", "add", "--local", "--force", "--default", REMOTE, remote)
+    configure(folder, cache=places / "cache", remote=os.environ.get("LIKEWISE_DVC_REMOTE", ""))
     return folder
 
 
@@ -128,6 +125,24 @@ def update(folder: Path, repository: str, branch: str, commit: str) -> None:
     _run(folder, "git", "clean", "--quiet", "--force", "-d")
     if kept is not None:
         lock.write_bytes(kept)
+
+
+def configure(folder: Path, *, cache: Path, remote: str) -> None:
+    """Let a checkout use the machine's DVC cache and the worker's remote, unless it does: each word to DVC is a second.
+
+    Args:
+        folder: the checkout.
+        cache: the DVC cache.
+        remote: the default remote's URL; nothing is the one in the project's own configuration.
+    """
+    told, wanted = folder / ".dvc/tmp/likewise-configured", f"{cache}\n{remote}\n"
+    if (folder / ".dvc/config.local").exists() and told.exists() and told.read_text(encoding="utf-8") == wanted:
+        return
+    _run(folder, "dvc", "config", "--local", "cache.dir", str(cache))
+    if remote:
+        _run(folder, "dvc", "remote", "add", "--local", "--force", "--default", REMOTE, remote)
+    told.parent.mkdir(parents=True, exist_ok=True)
+    told.write_text(wanted, encoding="utf-8")
 
 
 def _ask(folder: Path, repository: str, branch: str) -> None:

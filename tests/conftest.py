@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from tests.prefect_server import prefect_server
 from tests.projects import Project, make_project
+from tests.stub import deployed, stub_project
 
-__all__ = ["prefect_server"]
+__all__ = ["deployed", "prefect_server", "stub_project"]
 
 # Read once, when PyTorch is imported: its threads then sleep while they wait, and the tests get along with neighbours.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -61,6 +61,7 @@ class PrefectServer:
     def __init__(self, port: int, home: Path) -> None:
         self.port, self.home = port, home
         self.api = f"http://{servers.HOST}:{port}/api"
+        self._deployed: tuple[Path, dict[str, str]] | None = None
 
     def begin(self) -> None:
         """Start the server, and wait until it answers."""
@@ -68,6 +69,8 @@ class PrefectServer:
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            # How long a run waits before it asks again for the place of another; 30 by default.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
         }
         settings.pop("PREFECT_API_URL", None)
         with (self.home / "server.log").open("ab") as output:
@@ -101,9 +104,16 @@ class PrefectServer:
         assert answer.ok, answer.text
         return answer.json()
 
-    def deploy(self, project: Project) -> str:
-        """Deploy a project's prefect.yaml, as `make deploy` does, and return what it says."""
-        return project.run(PYTHON, "-m", "flows.deploy", environment=self.environment).stdout
+    def deploy(self, project: Project, **variables: str) -> str:
+        """Deploy a project's prefect.yaml, as `make deploy` does with these variables, and return what it says."""
+        said = project.run(PYTHON, "-m", "flows.deploy", environment=self.environment | variables).stdout
+        self._deployed = (project.root, variables)
+        return said
+
+    def deploy_once(self, project: Project, **variables: str) -> None:
+        """Deploy a project unless it is what was deployed last: that takes ten seconds."""
+        if self._deployed != (project.root, variables):
+            self.deploy(project, **variables)
 
     def start(self, deployment: str, parameters: dict[str, Any] | None = None) -> str:
         """Start a run of a deployment, called `flow/name`, and return its id."""

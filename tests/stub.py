@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from likewise.config import STAGES
+from tests.prefect_server import PrefectServer
 from tests.projects import Project, make_project
 
 STAGE = '''
@@ -54,6 +57,19 @@ def main() -> None:
 '''
 
 
+@pytest.fixture(scope="session")
+def stub_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project, once for all tests of this process: each runs a commit of its own."""
+    return make_stub(tmp_path_factory.mktemp("stub"))
+
+
+@pytest.fixture(scope="module")
+def deployed(stub_project: Project, prefect_server: PrefectServer) -> Project:
+    """The project, whose deployments the server has: other tests may have put others there."""
+    prefect_server.deploy_once(stub_project)
+    return stub_project
+
+
 def make_stub(folder: Path, *, epochs: int = 3) -> Project:
     """Make the project in `folder`, commit it, and give it a DVC remote in `folder/remote`."""
     project = make_project(folder)
@@ -70,9 +86,10 @@ def make_stub(folder: Path, *, epochs: int = 3) -> Project:
             f"    outs: [{out}]"
         )
         before = out
-    (root / "poison.txt").touch()
+    for name in ("poison.txt", "data.txt"):
+        (root / name).touch()
     # The first depends on the data, as the real one does.
-    text = "\n".join(lines).replace("deps: [stub.py, params.yaml]", "deps: [stub.py, digits]")
+    text = "\n".join(lines).replace("deps: [stub.py, params.yaml]", "deps: [stub.py, digits, data.txt]")
     text = text.replace("deps: [stub.py, data/ingest.txt]", "deps: [stub.py, data/ingest.txt, poison.txt]", 1)
     (root / "dvc.yaml").write_text(text + "\n", encoding="utf-8")
     (root / ".gitignore").write_text("/data\n/reports\n.venv\n__pycache__\n", encoding="utf-8")
@@ -84,13 +101,21 @@ def make_stub(folder: Path, *, epochs: int = 3) -> Project:
     return project
 
 
-def variant(project: Project, *, epochs: int, poison: str = "") -> str:
-    """Commit another training, of so many epochs and with a stage that fails if one is named, and return the commit."""
+def variant(project: Project, *, epochs: int, poison: str = "", data: str = "") -> str:
+    """Commit another training, and return the commit.
+
+    Args:
+        project: the stub.
+        epochs: how many train counts.
+        poison: a stage refuses it, unless it is empty.
+        data: other data for the first stage, so that no stage has run on them.
+    """
     params = project.root / "params.yaml"
     text = re.sub(r"epochs: \d+", f"epochs: {epochs}", params.read_text(encoding="utf-8"), count=1)
     params.write_text(text, encoding="utf-8")
     (project.root / "poison.txt").write_text(poison, encoding="utf-8")
-    return commit(project, f"{epochs} epochs {poison}")
+    (project.root / "data.txt").write_text(data, encoding="utf-8")
+    return commit(project, f"{epochs} epochs {poison} {data}")
 
 
 def commit(project: Project, message: str) -> str:

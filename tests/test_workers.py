@@ -23,14 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(folder: Path, prefect_server: PrefectServer) -> Project:
-    made = stub.make_stub(folder / "stub")
-    prefect_server.deploy(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def workers(folder: Path, project: Project, prefect_server: PrefectServer) -> Iterator[list[int]]:
+def workers(folder: Path, deployed: Project, prefect_server: PrefectServer) -> Iterator[list[int]]:
     """Three machines, as it were: nothing is shared but git, the DVC remote and the servers."""
     variables = stub.environment(folder)
     with (
@@ -42,9 +35,10 @@ def workers(folder: Path, project: Project, prefect_server: PrefectServer) -> It
 
 
 def test_two_retrains_at_once_run_every_stage_once(
-    prefect_server: PrefectServer, workers: list[int], folder: Path
+    prefect_server: PrefectServer, deployed: Project, workers: list[int], folder: Path
 ) -> None:
-    runs = [prefect_server.start(RETRAIN) for _ in range(2)]
+    commit = {"commit": stub.variant(deployed, epochs=3, data="that nobody has run")}
+    runs = [prefect_server.start(RETRAIN, commit) for _ in range(2)]
     ended = [prefect_server.ended(run, seconds=240) for run in runs]
     logs = [prefect_server.log(run) for run in runs]
     assert [run["state_type"] for run in ended] == ["COMPLETED", "COMPLETED"], logs
@@ -59,9 +53,9 @@ def test_two_retrains_at_once_run_every_stage_once(
 
 
 def test_cancelling_retrain_ends_its_training_on_the_other_pool(
-    prefect_server: PrefectServer, project: Project, workers: list[int], folder: Path
+    prefect_server: PrefectServer, deployed: Project, workers: list[int], folder: Path
 ) -> None:
-    commit = stub.variant(project, epochs=100_000)
+    commit = stub.variant(deployed, epochs=100_000)
     run = prefect_server.start(RETRAIN, {"commit": commit})
     wait_until((folder / "checkpoints" / "100000.txt").exists, "the stage trains", seconds=200)
     trainer = wait_until(lambda: stub_processes(workers), "it is seen")
