@@ -26,6 +26,8 @@ PAGE = 5000
 """How many characters of Markdown a version's page may have: on PostgreSQL MLflow's column holds no more."""
 ROOM = PAGE - 1000
 """How many the card may have: the decisions are written below it."""
+GAP = "&ensp;"
+"""What ends the widest cell of a column: MLflow's page draws columns without any space between them."""
 LISTED = (5, 3, 2, 1, 0)
 """How many of the hardest errors and of the slices are listed, fewer where there is no room."""
 MOST = 50
@@ -62,9 +64,30 @@ def render(root: Path, *, room: int | None = ROOM) -> str:
     template, facts = environment.get_template("card.md"), _facts(root)
     for few in LISTED if room else (MOST,):
         text = template.render(**facts | {name: _first(facts[name], few) for name in ("errors", "slices")})
-        if room is None or len(text) <= room:
+        if room is None:
+            return text
+        text = spaced(text)
+        if len(text) <= room:
             return text
     return cut(text, room or 0)
+
+
+def spaced(text: str) -> str:
+    r"""Return a text whose tables have space between their columns on MLflow's page.
+
+    Example:
+        >>> spaced("a | b\n| c | d |\n|---|---|\n| cc | d |\n")
+        'a | b\n| c | d |\n|---|---|\n| cc&ensp; | d |\n'
+    """
+    return re.sub(r"(?:^\|.*\n)+", lambda table: _spaced(table[0]), text, flags=re.MULTILINE)
+
+
+def _spaced(table: str) -> str:
+    rows = [line.split(" | ") for line in table.splitlines()]
+    for column in range(len(rows[0]) - 1):
+        widest = max((row for row in rows if len(row) > column + 1), key=lambda row: len(row[column]))
+        widest[column] += GAP
+    return "".join(" | ".join(row) + "\n" for row in rows)
 
 
 def cut(text: str, room: int) -> str:
