@@ -12,16 +12,19 @@ import psutil
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
+from prefect import flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import study as studies
-from flows import sweep_record, trial
+from flows import sweep_pool, sweep_record, trial
 from likewise.config import load_params, read_yaml
 from likewise.delivery import labels, tracking
 from likewise.stages import sweep_params
-from tests.prefect_server import PYTHON, PrefectServer
+from tests.prefect_server import PYTHON, PrefectServer, working
 from tests.projects import Project, make_project
 from tests.small import empty_store, isolated
 from tests.stub import commit
+from tests.test_sweep_pool import Recorded
 
 __all__ = ["empty_store", "isolated"]
 
@@ -140,6 +143,38 @@ def test_a_sweep_that_is_killed_goes_on_and_its_best_is_applied(
     project.run("likewise", "apply", "reports/sweep/best.yaml", environment={"PYTHONPATH": str(project.root / "src")})
     assert read_yaml(project.root / "params.yaml")["train"]["margin"] == best.user_attrs[studies.SETTINGS]["margin"]
     assert "Stage 'train' is cached" in project.run("dvc", "repro", "train").stdout, "the best is trained once"
+
+
+def test_trials_run_side_by_side_on_a_pool_and_a_hopeless_one_is_ended_by_a_cancel(
+    project: Project, prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefect_server.deploy(project, LIKEWISE_GPUS="2")
+    settings = environment(project, prefect_server, STUB_SECONDS="0.3")
+    del settings["PYTHONPATH"]
+    space = {**read_yaml_text(SPACE)["sweep"], "seed": 4, "space": {"margin": {"choices": [0.2, 0.6]}}}
+    study = studies.Study(
+        sweep_params.Params.model_validate(space), {"margin": 0.2}, key="k", storage=InMemoryStorage()
+    )
+    record = Recorded()
+
+    @flow(name="sweep")
+    def sweep() -> None:
+        sweep_pool.run(study, project.root, record, total=2, pool="gpu", hours=None)  # type: ignore[arg-type]
+
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_server.api}),
+        working(prefect_server, "gpu", project.root.parent / "worker", environment=settings),
+    ):
+        sweep()
+    best, hopeless = study.trials()
+    assert [each.user_attrs[studies.SETTINGS]["margin"] for each in (best, hopeless)] == [0.2, 0.6]
+    assert (best.state, best.value) == (TrialState.COMPLETE, 0.2 + 0.1 / 4)
+    assert hopeless.state == TrialState.PRUNED
+    assert hopeless.user_attrs[studies.REASON].startswith("ended after epoch ")
+    assert str(hopeless.datetime_start) < str(best.datetime_complete), "side by side"
+    runs = [prefect_server.run(each.user_attrs[studies.RUN]) for each in (best, hopeless)]
+    assert [run["state_type"] for run in runs] == ["COMPLETED", "CANCELLED"]
+    assert record.said[-1] == (hopeless.number, hopeless.user_attrs[studies.REASON])
 
 
 def test_runs_of_trials_stand_below_the_sweeps(
