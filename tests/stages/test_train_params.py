@@ -73,6 +73,15 @@ def test_rotations_want_square_images_and_the_feed_of_classes(tmp_path: Path) ->
         train_assembly.set_up(params(root, "train", rotations=4), root)
 
 
+def test_mirror_images_are_classes_or_versions_and_not_both(tmp_path: Path) -> None:
+    block = params(make(tmp_path / "project", data=False), "train")
+    flipped = {"image": asdict(augment.Augmentation(flip=0.5)), "audio": None, "sequence": None, "text": None}
+    for turns in (1, 4):
+        type(block).model_validate(block.model_dump() | {"rotations": turns, "augment": flipped})
+    with pytest.raises(ValueError, match=r"mirror images classes of their own, .*: set flip: 0, or rotations: 4"):
+        type(block).model_validate(block.model_dump() | {"rotations": 8, "augment": flipped})
+
+
 def test_an_augmentation_of_another_kind_is_refused(tmp_path: Path) -> None:
     root = make(tmp_path / "project")
     block = params(root, "train")

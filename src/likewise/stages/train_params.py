@@ -142,16 +142,24 @@ class Params(Block):
                 raise ValueError(f"loss {self.loss} takes no {option}: set {option}: null (it takes {taken})")
         if self.loss_learning_rate is not None and not rules.learns:
             raise ValueError(f"loss {self.loss} learns nothing of its own: set loss_learning_rate: null")
-        if self.rotations > 1 and self.feed != "classes":
-            raise ValueError(f"rotations make new classes, for feed classes, not {self.feed}: set rotations: 1")
         if self.whiten and self.feed != "classes":
             raise ValueError(f"whitening goes by classes, and the feed is {self.feed}: set whiten: 0")
         if self.whiten and self.loss == "binary_l1":
             raise ValueError("the weights that loss binary_l1 learns are of the learnt head: set whiten: 0")
+        self._rotations_fit()
         self._memory_fits(rules)
         self._members_fit()
         self._encoder_fits()
         return self
+
+    def _rotations_fit(self) -> None:
+        if self.rotations > 1 and self.feed != "classes":
+            raise ValueError(f"rotations make new classes, for feed classes, not {self.feed}: set rotations: 1")
+        if self.rotations == 8 and self.augment.image is not None and self.augment.image.flip:
+            raise ValueError(
+                "rotations: 8 makes mirror images classes of their own, and augment.image.flip puts them among those "
+                "they mirror: set flip: 0, or rotations: 4"
+            )
 
     def _memory_fits(self, rules: Rules) -> None:
         if self.memory and not rules.remembers:
