@@ -24,6 +24,8 @@ from tests import stub
 from tests.prefect_server import PYTHON, PrefectServer, Worker, wait_until, working
 from tests.projects import Project
 
+pytestmark = pytest.mark.timeout(900)
+
 TRAIN = "train/train"
 ROOM = 100_000
 """Bytes that are left on a full disk: less than a stage needs."""
