@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,6 +42,24 @@ def test_a_folder_and_every_address_give_the_same_model(
     for address in (str(folder), "models:/likewise@champion", "models:/likewise/1"):
         np.testing.assert_array_equal(load(address).embed([PICTURE]), wanted)
     np.testing.assert_array_equal(likewise.load().embed([PICTURE]), wanted)
+
+
+def test_of_a_version_the_models_files_alone_are_fetched_and_nothing_is_left(
+    registered: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(registered[0])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fetched: list[list[str]] = []
+    whole = Model.from_folder
+
+    def spy(folder: Path) -> Model:
+        fetched.append(sorted(str(path.relative_to(tmp_path)).partition("/")[2] for path in tmp_path.rglob("*.*")))
+        return whole(folder)
+
+    monkeypatch.setattr(Model, "from_folder", spy)
+    assert load().embed([PICTURE]).shape == (1, 8)
+    assert fetched == [sorted(f"artifacts/model/{Path(name).name}" for name in artifacts.DELIVERED)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_leaves_mlflow_as_it_was(registered: Made, monkeypatch: pytest.MonkeyPatch) -> None:

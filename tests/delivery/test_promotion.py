@@ -263,7 +263,7 @@ def test_a_champion_that_cannot_be_judged_stays(fresh: Fresh, tmp_path: Path, mo
     about = artifacts.MODEL.read(root)
     other = about | {"preprocessing": about["preprocessing"] | {"height": 6}}
     (tmp_path / "model.json").write_text(json.dumps(other), encoding="utf-8")
-    monkeypatch.setattr(promotion, "download", lambda address, project: tmp_path)
+    monkeypatch.setattr(promotion, "download", lambda *_, to: tmp_path)
     done = again(root)
     assert done.decision.startswith("kept: version 1 cannot be judged on these trials: it makes other samples")
 

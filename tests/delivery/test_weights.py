@@ -59,9 +59,9 @@ def test_of_several_versions_the_first_is_taken_under_any_name(fresh: Fresh, mon
     asked: list[str] = []
     download = loading.download
 
-    def spy(address: str, root: Path | None = None) -> Path:
+    def spy(address: str, root: Path, *, to: Path) -> Path:
         asked.append(address)
-        return download(address, root)
+        return download(address, root, to=to)
 
     monkeypatch.setattr(loading, "download", spy)
     load_by_weights(digest_of(root), root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from likewise import files
 from likewise.config import ConfigError, project_root
@@ -35,8 +36,9 @@ def load(source: str | Path = "models:/likewise@champion", *, device: str = "cpu
         ValueError: when the device is not there.
     """
     registered = str(source).startswith("models:/")
-    folder = folder_of(source)
-    model = Model.from_folder(folder)
+    with TemporaryDirectory(prefix="likewise-model-") as fetched:
+        folder = download(str(source), to=Path(fetched)) if registered else folder_of(source)
+        model = Model.from_folder(folder)
     model.exported = _exported(model, _here() if registered else folder)
     if device != "cpu":
         from likewise import runtime
@@ -74,17 +76,25 @@ def _exported(model: Model, folder: Path | None) -> Exported | None:
     return Exported(folder.parent, model.weights)
 
 
-def download(address: str, root: Path | None = None) -> Path:
+def download(address: str, root: Path | None = None, *, to: Path | None = None) -> Path:
     """Return the local folder with the files of the model at `address` in the registry of a project (default: here).
+
+    Nothing else of the version is fetched: its code alone is hundreds of files, each a request to a server.
+
+    Args:
+        address: as `load` takes it.
+        root: the project's root.
+        to: a folder for them; none: where they are, if that is on this disk, else one that stays when all has ended.
 
     Raises:
         ModelError: when there is no such model, or the registry cannot be reached.
     """
     import mlflow
 
+    files_of_it, place = f"{address}/{MODEL_FOLDER.as_posix()}", None if to is None else str(to)
     try:
         with tracking.in_use(registry_of(address, root)):
-            return Path(mlflow.artifacts.download_artifacts(address)) / MODEL_FOLDER
+            return Path(mlflow.artifacts.download_artifacts(files_of_it, dst_path=place))
     except tracking.failures() as error:
         raise ModelError(f"{address}: {tracking.reason(error)}; `make repro` makes and registers a model") from None
 

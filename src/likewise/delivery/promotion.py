@@ -114,7 +114,9 @@ def _judged(
     shared, challenger = trials.shared(guard), trials.judged(_of_project(root))
     _keep_scores(client, name, version, trials, challenger)
     try:
-        reigning = trials.judged(Model.from_folder(download(f"models:/{name}/{champion}", root)))
+        with tempfile.TemporaryDirectory() as fetched:
+            folder = download(f"models:/{name}/{champion}", root, to=Path(fetched))
+            reigning = trials.judged(Model.from_folder(folder))
     except (ModelError, NotComparable) as error:
         return Decision(False, f"version {champion} cannot be judged on these trials: {error}", {})
     return judge(challenger, reigning, shared, rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from likewise import artifacts
@@ -31,11 +32,12 @@ def load_by_weights(digest: str, root: Path) -> tuple[Network, str]:
         ModelError: when no version has these weights, the registry cannot be reached, or its files are broken.
     """
     address = _address(digest, root)
-    folder = loading.download(address, root)
-    description, weights = (folder / Path(path).name for path in (artifacts.MODEL.path, artifacts.WEIGHTS.path))
-    loaded = load_encoder(description, weights)
-    if artifacts.file_sha256(weights) != digest:
-        raise ModelError(f"{address}: tagged with weights {digest}, but it has others; delete this version")
+    with TemporaryDirectory(prefix="likewise-model-") as fetched:
+        folder = loading.download(address, root, to=Path(fetched))
+        description, weights = (folder / Path(path).name for path in (artifacts.MODEL.path, artifacts.WEIGHTS.path))
+        loaded = load_encoder(description, weights)
+        if artifacts.file_sha256(weights) != digest:
+            raise ModelError(f"{address}: tagged with weights {digest}, but it has others; delete this version")
     return loaded
 
 
