@@ -24,12 +24,12 @@ def told(found: Iterable[Finding]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def answering(code: int, body: str) -> Iterator[str]:
-    """Give the address of a server that answers everything so."""
+def answering(code: int, body: str, *, login: str = "") -> Iterator[str]:
+    """Give the address of a server that answers everything so, and with a login 401 where it is another."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(code)
+            self.send_response(code if login in ("", self.headers.get("Authorization")) else 401)
             self.end_headers()
             self.wfile.write(body.encode())
 
@@ -141,6 +141,27 @@ def test_a_server_that_answers_asks_for_a_login_is_another_or_is_down(
     assert "secret" not in down.text
     monkeypatch.delenv("PREFECT_API_URL")
     assert told(project_checks.prefect())[0][0] == "ok"
+
+
+def test_a_server_is_asked_with_the_login_that_its_clients_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with answering(200, version("mlflow"), login="Basic bWU6c2VjcmV0") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        monkeypatch.setenv("PREFECT_API_URL", f"{url}/api")
+        assert told(project_checks.mlflow(tmp_path)) == [("note", f"{url} asks for a login")]
+        for password, expected in (("wrong", ("note", f"{url} refuses the login")), ("secret", ("ok", url))):
+            monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+            monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+            monkeypatch.setenv("PREFECT_API_AUTH_STRING", f"me:{password}")
+            assert told(project_checks.mlflow(tmp_path)) == [expected]
+            ((state, _),) = told(project_checks.prefect())
+            assert state == expected[0]
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    with answering(200, version("mlflow"), login="Bearer token") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token")
+        assert told(project_checks.mlflow(tmp_path)) == [("ok", url)]
 
 
 def test_a_database_that_is_down_or_lacks_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

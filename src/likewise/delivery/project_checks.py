@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
 import socket
 import sqlite3
+import ssl
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -74,7 +77,7 @@ def mlflow(root: Path) -> Iterator[Finding]:
     if uri.startswith(tracking.SQLITE):
         yield from _sqlite(uri)
     elif uri.startswith("http"):
-        yield _server("mlflow", f"{uri.rstrip('/')}/version", shown=uri, own=installed("mlflow"))
+        yield _server("mlflow", f"{uri.rstrip('/')}/version", shown=uri, own=installed("mlflow"), access=_of_mlflow())
     else:
         yield _database(uri)
     if _held(main_checkout(root) / ".likewise/registry.lock"):
@@ -82,10 +85,10 @@ def mlflow(root: Path) -> Iterator[Finding]:
 
 
 def prefect() -> Iterator[Finding]:
-    """Look whether the Prefect server that is named answers."""
+    """Look whether the Prefect server that is named answers; its `health` asks for no login, `admin/version` does."""
     url = os.environ.get("PREFECT_API_URL", "")
     if url:
-        yield _server("prefect", f"{url.rstrip('/')}/health", shown=url)
+        yield _server("prefect", f"{url.rstrip('/')}/admin/version", shown=url, access=_of_prefect())
     else:
         yield Finding(
             "prefect", "ok", "no server is named (PREFECT_API_URL); flows start one of their own while they run"
@@ -120,8 +123,9 @@ def _sqlite(uri: str) -> Iterator[Finding]:
         yield Finding("mlflow", "ok", f"{file}, {champions} models with a champion")
 
 
-DRIVERS = {"postgresql": ("psycopg2", "psycopg2-binary", 5432), "mysql": ("pymysql", "pymysql", 3306)}
-"""Of a kind of database: the module that MLflow needs, the package that has it, and the usual port."""
+DRIVERS = {"postgresql": ("psycopg", "psycopg[binary]", 5432), "mysql": ("pymysql", "pymysql", 3306)}
+"""Of a kind of database: the module that MLflow needs where the address names none (PostgreSQL's is what SQLAlchemy
+takes from 2.1 on), the package that has it, and the usual port."""
 
 
 def _database(uri: str) -> Finding:
@@ -150,15 +154,54 @@ def _champions(file: Path) -> int:
         return int(base.execute(wanted, (CHAMPION,)).fetchone()[0])
 
 
-def _server(topic: str, url: str, *, shown: str, own: str | None = None) -> Finding:
+@dataclass(frozen=True)
+class Access:
+    """What a server is asked with, as its own clients would.
+
+    Attributes:
+        login: the header that says who asks; empty: nobody.
+        authority: a file with the certificates that are trusted; empty: those that the system trusts.
+    """
+
+    login: str = ""
+    authority: str = ""
+
+
+def _of_mlflow() -> Access:
+    told = {name: os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")}
+    user = f"{told['USERNAME']}:{told['PASSWORD']}" if told["USERNAME"] else ""
+    return Access(_login(user, told["TOKEN"]), os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", ""))
+
+
+def _of_prefect() -> Access:
+    login = _login(os.environ.get("PREFECT_API_AUTH_STRING", ""), os.environ.get("PREFECT_API_KEY", ""))
+    return Access(login, os.environ.get("PREFECT_API_SSL_CERT_FILE", ""))
+
+
+def _login(user: str, token: str) -> str:
+    if user:
+        return f"Basic {base64.b64encode(user.encode()).decode()}"
+    return f"Bearer {token}" if token else ""
+
+
+def _asked(url: str, access: Access) -> str:
+    """Return the beginning of what a server answers."""
+    request = urllib.request.Request(url, headers={"Authorization": access.login} if access.login else {})
+    trust = ssl.create_default_context(cafile=access.authority) if access.authority else None
+    with urllib.request.urlopen(request, timeout=PATIENCE, context=trust) as answer:
+        told: bytes = answer.read(200)
+    return told.decode("utf-8", "replace").strip()
+
+
+def _server(topic: str, url: str, *, shown: str, own: str | None = None, access: Access | None = None) -> Finding:
     """Ask a server, whose address may hold a password that is not to be shown."""
     place = shown if "@" not in shown else f"{urlsplit(shown).scheme}://{urlsplit(shown).hostname}"
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
-            told = answer.read(200).decode("utf-8", "replace").strip()
+        told = _asked(url, access or Access())
     except HTTPError as error:
         if error.code in (401, 403):
-            return Finding(topic, "note", f"{place} asks for a login", "set its user and password, or token")
+            refused = "refuses the login" if access is not None and access.login else "asks for a login"
+            return Finding(topic, "note", f"{place} {refused}", "set its user and password, or token")
         return Finding(topic, "problem", f"{place} answers {error.code} {error.reason}", "is it the right address?")
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
