@@ -89,6 +89,13 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
         ("likewise compare, cold, from the registry", "importing mlflow and torch"): Goal(seconds=7),
     },
     "distances": {},
+    "flows": {
+        **{
+            (f"what retrain adds to each of 7 stages that take no time, {how}", "dvc repro, a stage"): Goal(seconds=1.5)
+            for how in ("nothing pushed", "each pushed")
+        },
+        ("until an idle worker takes a run that was made", "-"): Goal(seconds=4),
+    },
 }
 """What is asked of lines, by benchmark, work and peer; lines without a goal are there to be known."""
 
@@ -103,7 +110,8 @@ Both sides of a line run in one process, turn about, after a warm-up, so that wh
 Times are medians, with the least and the most. The ratio is the peer's median over ours, above 1 where we are
 faster, with the least and the most of the turns. Memory is by how much a process's resident memory rises at most during
 one call, in a new process where a small call came before; for uniform triplets, which are NumPy's, what is allocated
-beside the result. A dash is a figure that was not measured, or not asked for.
+beside the result. Load, where it stands, is how many processes wanted a core before and after, those measured and
+those of others. A dash is a figure that was not measured, or not asked for.
 """
 
 HEADER = """\
@@ -126,7 +134,8 @@ def section(name: str, result: dict[str, Any]) -> str:
     machine = result["machine"]
     packages = ", ".join(f"{package} {version}" for package, version in machine["packages"].items())
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    where = f"{machine['processor']}, {threads}, Python {machine['python']}, {packages}."
+    load = f", load {' to '.join(f'{value:.1f}' for value in result['load'])}" if "load" in result else ""
+    where = f"{machine['processor']}, {threads}, Python {machine['python']}, {packages}{load}."
     rows = [row(line, GOALS[name].get((line["work"], line["peer_name"]))) for line in result["lines"]]
     return "\n".join([f"## `benchmarks/{name}.py`", "", where, "", HEADER, *rows, ""])
 

@@ -146,9 +146,11 @@ def describe(line: dict[str, Any]) -> str:
     """Say in a line of text what a line holds."""
     said = f"{line['work']} against {line['peer_name']}:"
     if "ours" in line:
-        ours, peer = line["ours"]["median_s"], line["peer"]["median_s"]
-        spread = f"{line['ratio_min']:.2f} to {line['ratio_max']:.2f}"
-        said += f" {ours:.3f} s and {peer:.3f} s, ratio {line['ratio']:.2f} ({spread})"
+        said += f" {line['ours']['median_s']:.3f} s"
+    if "peer" in line:
+        said += f" and {line['peer']['median_s']:.3f} s"
+    if "ratio" in line:
+        said += f", ratio {line['ratio']:.2f} ({line['ratio_min']:.2f} to {line['ratio_max']:.2f})"
     if line.get("ours_bytes") is not None:
         sides = [line["ours_bytes"], line.get("peer_bytes")]
         said += ", " + " and ".join("?" if side is None else f"{side / 1e6:.1f} MB" for side in sides)
