@@ -58,9 +58,9 @@ deploy run worker: export PREFECT_API_URL := $(PREFECT_API_URL)
 deploy: setup  ## put pools, schedules and automations (prefect.yaml) on the Prefect server
 	@python -m flows.deploy
 
-run: setup  ## run a deployed flow now and watch it: make run FLOW=retrain ARGS="--param why=try"
+run: setup  ## run a deployed flow now and watch it: make run FLOW=retrain ARGS="why=try"
 	@test -n "$(FLOW)" || { echo "usage: make run FLOW=retrain; prefect.yaml names the flows" >&2; exit 2; }
-	@prefect deployment run "$(FLOW)/$(FLOW)" --watch $(ARGS)
+	@python -m flows.run "$(FLOW)" $(ARGS)
 
 worker: setup  ## be a worker of a pool: make worker POOL=gpu PREFECT_API_URL=http://host:4200/api
 	@python -m flows.worker --pool $(or $(POOL),cpu)

@@ -130,7 +130,7 @@ def automations(*, silence: float, pause: float, webhook: UUID, tries: int = TRI
     A run whose heartbeats stop has crashed: its worker was killed, or its machine lost. A crashed run is started again
     with the same parameters, until it was started three times; its training goes on from the checkpoint.
     """
-    final = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed", "NothingChanged")}
+    final = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
     told = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}
     return [
         Automation(

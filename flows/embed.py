@@ -48,7 +48,7 @@ def embed(
     threads: Threads = 1,
     device: Device = "auto",
     files_per_part: Files = 2048,
-) -> State[None] | dict[str, Any]:
+) -> State[None]:
     """Embed the files that have no embedding yet, and bring the index up to date.
 
     Args:
@@ -68,14 +68,12 @@ def embed(
     stages.say_own_lines()
     order = Order(placed(path), placed(out), model, table, 0, shards, files_per_part, threads, device)
     if scheduled() and not there(order):
-        return Completed(name="NothingThere", message=f"{order.path}: there is no such folder yet")
+        return Completed(message=f"{order.path}: there is no such folder yet")
     with told(), alone(Path(order.out)):
         outcome = run(order, on_pool=workers == "pool" or (workers == "auto" and runtime.deployment.id is not None))
     elsewhere.rename(f"embed: {outcome.embedded:,} new of {outcome.found:,} files")
     get_run_logger().info("embed: %s", outcome)
-    if not outcome.embedded:
-        return Completed(name="NothingNew", message=str(outcome))
-    return asdict(outcome)
+    return Completed(message=str(outcome))
 
 
 @flow(name="embed-shard", flow_run_name="embed shard {number} of {shards}", persist_result=False)

@@ -81,7 +81,7 @@ def gc(
     size = retention.readable(sum(waste.size for waste in wastes))
     get_run_logger().info("gc: %d things, %s; the table is in the artifact gc and in %s", len(wastes), size, report)
     elsewhere.rename(f"gc: {size} {'would go' if dry else 'gone'}")
-    return Completed(name="DryRun" if dry else "Removed", message=f"{len(wastes)} things, {size}")
+    return Completed(message=f"{len(wastes)} things, {size} {'would go: a dry run' if dry else 'gone'}")
 
 
 def remove(wastes: Collection[Waste], say: Callable[[str], None]) -> None:

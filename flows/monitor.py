@@ -61,7 +61,7 @@ def monitor(
     stages.say_own_lines()
     root = project_root()
     if scheduled() and not Path(placed(out)).is_dir():
-        return Completed(name="NothingThere", message=f"{placed(out)}: nothing was embedded yet")
+        return Completed(message=f"{placed(out)}: nothing was embedded yet")
     with told():
         loaded = loading.load(model if model.startswith("models:/") else placed(model))
         folder = model_folder(Path(placed(out)), loaded.weights)
@@ -71,7 +71,7 @@ def monitor(
         if len(new.scores) < least_files:
             elsewhere.rename(f"monitor: {len(new.scores):,} new files are too few")
             said = f"{len(new.scores):,} new contents in {days:g} days, {least_files:,} are needed: {folder}"
-            return Completed(name="TooFew", message=said)
+            return Completed(message=said)
         findings = drift.compare(before, new, level=level, permutations=permutations, most=most, seed=seed)
         page = folder / "drift.html"
         drift_page.write(page, before, new, findings, days=days, level=level, threshold=loaded.judgement.known_from())
@@ -106,7 +106,7 @@ def tell(findings: Sequence[Finding], page: Path, *, name: str) -> State[None]:
         resource = {"prefect.resource.id": f"likewise.model.{name}", "prefect.resource.name": name}
         figures = [asdict(finding) for finding in findings]
         emit_event(EVENT, resource=resource, payload={"drifted": drifted, "findings": figures, "page": str(page)})
-    return Completed(name="Drifted" if drifted else "NoDrift", message=said)
+    return Completed(message=said)
 
 
 def summarise(name: str, said: str, rows: Sequence[Mapping[str, str]], page: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from prefect import State, flow
 from prefect.logging import get_run_logger
@@ -21,7 +21,7 @@ def retrain(
     why: Annotated[str, Field(max_length=80)] = "",
     train_on: Literal["auto", "gpu", "here"] = "auto",
     stage_hours: Hours | None = None,
-) -> State[None] | dict[str, Any]:
+) -> State[None]:
     """Run the pipeline from the raw data to the registry; nothing but the registry when nothing changed.
 
     Args:
@@ -40,7 +40,8 @@ def retrain(
     load_params(root)
     stages.pull(root)
     changed = changes.reason(changes.status(root), changes.outputs(root))
-    elsewhere.rename(f"retrain {changes.subject(root)}: {why or changed or 'nothing changed'}")
+    reasons = [why or changed, "" if changed else "nothing changed"]
+    elsewhere.rename(f"retrain {changes.subject(root)}: {', '.join(filter(None, reasons))}")
     seconds = None if stage_hours is None else stage_hours * 3600
     said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
     if not changed and remote.is_set(root) and remote.owes(root):
@@ -48,9 +49,9 @@ def retrain(
     done = summary.as_said(stages.register(root), said)
     summary.publish(done, root, changed=changed)
     if changed:
-        return done
+        return Completed(message=summary.in_a_line(done))
     get_run_logger().info("nothing changed: no stage ran")
-    return Completed(name="NothingChanged", message=f"nothing changed since version {done['version']}")
+    return Completed(message=f"nothing changed since version {done['version']}")
 
 
 def run_stages(root: Path, *, train_on: str, seconds: float | None) -> str:

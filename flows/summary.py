@@ -69,6 +69,17 @@ def publish(done: dict[str, Any], root: Path, *, changed: str) -> None:
         create_image_artifact(image_url=url, key=ROC_KEY, description="ROC on the test trials")
 
 
+def in_a_line(done: dict[str, Any]) -> str:
+    """Return which version there is now, and what was decided.
+
+    Example:
+        >>> in_a_line({"name": "likewise", "version": 3, "aliases": ["champion"], "decision": "promoted: better"})
+        'likewise 3 (champion); promoted: better'
+    """
+    version = f"{done['name']} {done['version']} ({', '.join(done['aliases']) or 'no alias'})"
+    return "; ".join(part for part in (version, done["decision"]) if part)
+
+
 def markdown(done: dict[str, Any], root: Path, *, changed: str) -> str:
     """Return the summary: version, decision, links, figures with their intervals."""
     made = "new" if done["created"] else "was there already"

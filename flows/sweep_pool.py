@@ -62,9 +62,10 @@ def run(study: Study, root: Path, record: Record, *, total: int, pool: str, hour
 def start(study: Study, asked: Asked, same: dict[str, Any]) -> Running:
     """Start a trial's run on the pool, shown below the sweep's."""
     name = experiment_name(study.name, asked.settings)
-    started = elsewhere.run(TRIAL, {"experiment": name, "settings": asked.settings, **same})
+    title = f"trial {asked.number}: {trial.told(asked.settings)}"
+    started = elsewhere.run(TRIAL, {"experiment": name, "settings": asked.settings, **same}, name=title)
     study.runs(asked.number, str(started.id))
-    get_run_logger().info("trial %d: run %s", asked.number, started.name)
+    get_run_logger().info("%s", title)
     return Running(started)
 
 
@@ -96,9 +97,11 @@ def over(
     if state.is_completed():
         study.complete(number, float(found[trial.RESULT][0]["val_eer"]))
         record.trial(number)
+        get_run_logger().info("trial %d: %s", number, state.message)
     elif one.pruned:
         study.prune(number, one.pruned)
         record.trial(number, pruned=one.pruned)
+        get_run_logger().info("trial %d: %s", number, one.pruned)
     elif state.is_crashed() and not _given_up(one):
         return False
     else:

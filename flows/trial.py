@@ -24,7 +24,7 @@ from prefect.states import Completed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from flows import elsewhere, remote, stages
+from flows import remote, stages
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
 from likewise.config import load_params, project_root
@@ -67,7 +67,6 @@ def trial(
     """
     root = project_root()
     stages.say_own_lines()
-    elsewhere.rename(f"trial: {told(settings)}")
     stages.check_commit(root, commit)
     load_params(root)
     for name, text in (sources or {}).items():
@@ -75,7 +74,10 @@ def trial(
     seconds = None if stage_hours is None else stage_hours * 3600
     for stage in BEFORE:
         run_and_push(stage, root, seconds=seconds)
-    done = attempt(root, experiment, settings, watch=Course().add, seconds=seconds)
+    course = Course()
+    done = attempt(root, experiment, settings, watch=course.add, seconds=seconds)
+    # What comes out of the run cache was not seen while it trained.
+    course.fill(done.course)
     if remote.is_set(root):
         stages.push(root)
     result = {"val_eer": done.val_eer, "epoch": done.epoch, "train_key": done.train_key}
@@ -169,6 +171,17 @@ class Course:
     def add(self, epoch: int, val_eer: float) -> None:
         """Put an epoch on the table."""
         self._rows.append({"epoch": epoch, "val_eer": val_eer})
+        self._show()
+
+    def fill(self, course: Mapping[int, float]) -> None:
+        """Put the epochs on the table that nobody saw."""
+        seen = {row["epoch"] for row in self._rows}
+        missing = [{"epoch": epoch, "val_eer": course[epoch]} for epoch in sorted(course.keys() - seen)]
+        if missing:
+            self._rows += missing
+            self._show()
+
+    def _show(self) -> None:
         if self._artifact is None:
             self._artifact = create_table_artifact(table=self._rows, key=COURSE, description="EER on val by epoch")
             return

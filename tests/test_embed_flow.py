@@ -64,7 +64,7 @@ def test_each_content_once_by_two_processes_and_nothing_new_after(project: Path,
     (folder,) = (project / "data/embed").glob("model=*")
     assert load(folder / "index").search(project / "data/new/07.png", 1)[0].id == "07.png"
     again = embed.embed(model="model", shards=2, return_state=True)
-    assert (again.name, again.is_completed()) == ("NothingNew", True)
+    assert (again.name, again.is_completed()) == ("Completed", True)
     assert again.message == "40 files: nothing new, 39 known already, 1 in quarantine"
 
 
