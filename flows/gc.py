@@ -79,9 +79,10 @@ def gc(
         partial.write_text(text, encoding="utf-8")
     create_markdown_artifact(key="gc", markdown=text, description="What nobody needs any more")
     size = retention.readable(sum(waste.size for waste in wastes))
-    get_run_logger().info("gc: %d things, %s; the table is in the artifact gc and in %s", len(wastes), size, report)
+    count = f"{len(wastes):,} {'thing' if len(wastes) == 1 else 'things'}"
+    get_run_logger().info("gc: %s, %s; the table is in the artifact gc and in %s", count, size, report)
     elsewhere.rename(f"gc: {size} {'would go' if dry else 'gone'}")
-    return Completed(message=f"{len(wastes)} things, {size} {'would go: a dry run' if dry else 'gone'}")
+    return Completed(message=f"{count}, {size} {'would go: a dry run' if dry else 'gone'}")
 
 
 def remove(wastes: Collection[Waste], say: Callable[[str], None]) -> None:

@@ -36,9 +36,9 @@ LAST_WORDS_SECONDS = 3.0
 
 PAGE = 200
 CHATTER = re.compile(
-    r"Worker '.*' submitting .*|Flow run '.*' submitted .*|Running \d+ deployment .*|(Executing|Deployment) step.*"
-    r"|Executing deployment step: .*|Deployment step .*|All deployment steps .*|Beginning (sub)?flow run .*"
-    r"|Finished in state .*"
+    r"Worker '.*' submitting .*|Flow run '.*' submitted .*|Running \d+ deployment .*|Executing deployment step: .*"
+    r"|Deployment step .*|All deployment steps .*|Beginning (sub)?flow run .*"
+    r"|Finished in state .*|Aborted submission of .*|Check the flow run logs .*|Process (for|exited) .*"
 )
 """What Prefect says of every run; the last is said at the end."""
 
@@ -143,7 +143,8 @@ def follow(client: SyncPrefectClient, run: FlowRun) -> bool:
     except KeyboardInterrupt:
         print(f"\nit goes on; `prefect flow-run cancel {run.id}` ends it", flush=True)
         sys.exit(130)
-    print(f"{now.name}: {now.state.name}{f' ({now.state.message})' if now.state.message else ''}\n{page(client, now)}")
+    more = "" if str(now.state.message or "") in now.name else f"\n  {now.state.message}"
+    print(f"{now.state.name}: {now.name}{more}\n{page(client, now)}", flush=True)
     return bool(now.state.is_completed())
 
 

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import Flow, flow
+from prefect import Flow, State, flow
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
+from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Failed
 from prefect.utilities.callables import parameter_schema
 
-from flows import deploy, monitor
+from flows import deploy, monitor, run
 from likewise.config import read_yaml
 from likewise.evaluation.drift import Finding
-from tests.prefect_server import PYTHON, PrefectServer, wait_until
+from tests.prefect_server import PYTHON, PrefectServer, say_the_rest, wait_until
 from tests.projects import ROOT, Project, make_project
 
 DEPLOYMENTS: list[dict[str, Any]] = read_yaml(ROOT / "prefect.yaml")["deployments"]
@@ -82,12 +86,12 @@ def test_drift_starts_retrain(prefect_server: PrefectServer, said: str) -> None:
     before = {run["id"] for run in started()}
     with temporary_settings({PREFECT_API_URL: prefect_server.api}):
         drifted()
-    (run,) = wait_until(lambda: [run for run in started() if run["id"] not in before], "retrain is to run", seconds=60)
-    assert run["state_type"] == "SCHEDULED"
-    assert run["parameters"] == {"why": "drift"}
-    assert run["created_by"]["type"] == "AUTOMATION"
-    assert run["created_by"]["display_value"] == "retrain on drift"
-    prefect_server.cancel(run["id"])
+    (new,) = wait_until(lambda: [run for run in started() if run["id"] not in before], "retrain is to run", seconds=60)
+    assert new["state_type"] == "SCHEDULED"
+    assert new["parameters"] == {"why": "drift"}
+    assert new["created_by"]["type"] == "AUTOMATION"
+    assert new["created_by"]["display_value"] == "retrain on drift"
+    prefect_server.cancel(new["id"])
 
 
 def test_a_parameter_outside_its_range_is_refused(prefect_server: PrefectServer, said: str) -> None:
@@ -102,3 +106,40 @@ def test_without_a_server_it_is_one_line(project: Project) -> None:
     said = project.run(PYTHON, "-m", "flows.deploy", code=1, environment=nobody).stdout
     assert said.startswith("deploy: no Prefect server answers at http://127.0.0.1:9/api")
     assert said.count("\n") == 1
+
+
+def test_a_run_from_a_terminal_tells_its_log_and_its_end(
+    prefect_server: PrefectServer, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "LAST_WORDS_SECONDS", 0.0)
+
+    @flow(name="below", flow_run_name="train abc", persist_result=False)
+    def below() -> None:
+        get_run_logger().info("train: epoch 1")
+
+    @flow(name="retrain", persist_result=False)
+    def above(why: str, stage_hours: float) -> State[None]:
+        get_run_logger().info("train: on pool gpu")
+        below()
+        return Failed(message="train: poisoned.png: not an image")
+
+    with temporary_settings({PREFECT_API_URL: prefect_server.api}), get_client(sync_client=True) as client:
+        started = run.start(client, "retrain", ["why=7", "stage_hours=2"])
+        assert started.parameters == {"why": "7", "stage_hours": 2}
+        # A worker's part.
+        run_flow(above, flow_run=started, return_type="state")
+        say_the_rest()
+        assert not run.follow(client, started)
+        told = capsys.readouterr().out
+        with pytest.raises(ValueError, match="unknown deployment 'retran'; known: retrain, "):
+            run.start(client, "retran", [])
+        with pytest.raises(ValueError, match="unknown parameter 'comit'; known: commit, "):
+            run.start(client, "retrain", ["comit=1"])
+        with pytest.raises(run.RunError, match="Validation failed for field 'commit'"):
+            run.start(client, "retrain", ["commit=not a commit"])
+    lines = told.splitlines()
+    page = f"{prefect_server.api.removesuffix('/api')}/runs/flow-run/{started.id}"
+    assert lines[0] == lines[-1] == page
+    assert [line[10:] for line in lines[2:4]] == ["train: on pool gpu", "train abc | train: epoch 1"]
+    assert lines[4:6] == [f"Failed: {started.name}", "  train: poisoned.png: not an image"]
+    assert len(lines) == 7
