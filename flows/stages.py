@@ -21,7 +21,7 @@ from likewise.config import read_yaml
 
 CHATTER = re.compile(
     r"\s*(To (track|enable|apply)|git add|dvc (config|exp apply)|run:|Use `dvc push`|(Updating|Generating) lock file).*"
-    r"|\s*"
+    r"|Data and pipelines are up to date\.|\s*"
 )
 """What DVC says after each stage, which is for a person at a terminal."""
 

@@ -72,6 +72,7 @@ class PrefectServer:
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             # How long a run waits before it asks again for the place of another; 30 by default.
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
+            "PREFECT_SERVER_UI_API_URL": self.api,
         }
         settings.pop("PREFECT_API_URL", None)
         with (self.home / "server.log").open("ab") as output:
