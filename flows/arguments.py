@@ -10,7 +10,12 @@ from typing import Any
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 
+from flows import servers, stages, temporary
 from likewise.choices import one_of
+from likewise.config import ConfigError, load_params, project_root
+
+INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C ended."""
 
 
 def call(flow: Flow[..., Any], words: Sequence[str] | None = None) -> None:
@@ -23,12 +28,23 @@ def call(flow: Flow[..., Any], words: Sequence[str] | None = None) -> None:
     try:
         given = parsed(flow.fn, sys.argv[1:] if words is None else words)
         flow.validate_parameters(given | _defaults(flow.fn, given))
+        # Before there is a server, which takes longer to start than to see what is wrong.
+        root = project_root()
+        load_params(root)
     except (ValueError, ParameterTypeError) as error:
-        print(f"{flow.name}: {_one_line(error)}", file=sys.stderr)
+        said = str(error) if isinstance(error, ConfigError) else _one_line(error)
+        print(f"{flow.name}: {said}", file=sys.stderr)
         sys.exit(2)
-    state: Any = flow(**given, return_state=True)
+    try:
+        with temporary.server(root):
+            state: Any = flow(**given, return_state=True)
+    except KeyboardInterrupt:
+        print(f"\n{flow.name}: stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except servers.ServerError as error:
+        sys.exit(f"{flow.name}: {error}")
     if not state.is_completed():
-        sys.exit(f"{flow.name}: {state.message}")
+        sys.exit(f"{flow.name}: {stages.WRAPPED.sub('', str(state.message))}")
 
 
 def parsed(function: Callable[..., Any], words: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
 from flows import process, progress, remote
-from likewise.config import read_yaml
+from likewise.config import ConfigError, read_yaml
 
 CHATTER = re.compile(
     r"\s*(To (track|enable|apply)|git add|dvc (config|exp apply)|run:|Use `dvc push`|(Updating|Generating) lock file).*"
@@ -52,13 +52,23 @@ class StageError(RuntimeError):
         self.lasting = lasting
 
 
+OWN = (StageError, ConfigError)
+"""Errors whose own lines say what happened."""
+
+WRAPPED = re.compile(r"(?:Flow|Task) run encountered an exception: (?:\w+: )?")
+"""What Prefect puts before them."""
+
+
 class OwnLines(logging.Filter):
-    """Leaves the stack out where a command's own last lines say what happened."""
+    """Says once, and with no stack, what an error's own lines say: Prefect says it in three ways."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Pass every record, without the stack of a StageError."""
-        if record.exc_info and isinstance(record.exc_info[1], StageError):
+        """Pass every record, those of our errors as their own lines."""
+        if record.exc_info and isinstance(record.exc_info[1], OWN):
+            record.msg, record.args = str(record.exc_info[1]), ()
             record.exc_info = record.exc_text = None
+        elif WRAPPED.search(record.getMessage()):
+            record.msg, record.args = record.getMessage().partition("(")[0], ()
         return True
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import process
+from flows import arguments, process
 from tests.projects import Project
 
 PYTHON = sys.executable
@@ -153,3 +153,36 @@ def test_terminated_flow_leaves_no_process_of_a_shared_training_behind(
         # Prefect's temporary server outlives a terminated flow; it belongs to the flow's group.
         os.killpg(flow.pid, signal.SIGKILL)
     assert not alive
+
+
+def test_ctrl_c_ends_a_flow_and_its_server_in_a_moment_and_a_line(
+    copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]
+) -> None:
+    nap = """
+import signal, time
+from prefect import flow
+from flows import arguments
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@flow(name="nap")
+def nap() -> None:
+    print("asleep", flush=True)
+    time.sleep(600)
+
+arguments.call(nap)
+"""
+    project = copy_of_finished()
+    with project.start(PYTHON, "-c", nap, environment=prefect_home | {"PYTHONPATH": str(project.root)}) as child:
+        assert child.stdout is not None
+        said = list(iter(child.stdout.readline, "asleep\n"))
+        begin = time.monotonic()
+        # As a terminal does: everything of the group gets it.
+        os.killpg(child.pid, signal.SIGINT)
+        said += child.stdout.readlines()
+        code = child.wait(timeout=60)
+    took = time.monotonic() - begin
+    assert code == arguments.INTERRUPTED
+    assert said[-1] == "nap: stopped\n"
+    assert not [line for line in said if "Traceback" in line]
+    assert took < 20
+    print(f"Ctrl-C: ended after {took:.1f} s")

@@ -16,6 +16,10 @@ MODEL_FOLDER = Path("artifacts", "model")
 """Where the model's files lie inside a version's artifacts."""
 
 
+BEHIND_A_SERVER = "mlflow-artifacts URI"
+"""In what MLflow says where a server registered a version and its store is then read without the server."""
+ASK_THE_SERVER = "its files are kept by the MLflow server that registered it; set MLFLOW_TRACKING_URI to its address"
+
 PLACES = (Path(), Path("model"), Path(files.EXPORTED_MODEL), MODEL_FOLDER)
 """Where a folder may hold a model: in itself, as `data/export` does, as a project does, as a version's folder does."""
 
@@ -96,6 +100,8 @@ def download(address: str, root: Path | None = None, *, to: Path | None = None) 
         with tracking.in_use(registry_of(address, root)):
             return Path(mlflow.artifacts.download_artifacts(files_of_it, dst_path=place))
     except tracking.failures() as error:
+        if BEHIND_A_SERVER in str(error):
+            raise ModelError(f"{address}: {ASK_THE_SERVER}") from None
         raise ModelError(f"{address}: {tracking.reason(error)}; `make repro` makes and registers a model") from None
 
 

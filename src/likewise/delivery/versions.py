@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likewise.delivery import tracking
+from likewise.delivery import loading, tracking
 from likewise.delivery.dvc_lock import LOCK_FILE, Stage
 from likewise.delivery.dvc_lock import read as read_lock
 from likewise.delivery.provenance import IDENTITY_TAG
@@ -98,6 +98,9 @@ def pipeline(found: ModelVersion, folder: Path) -> Path | None:
     """Return the folder with what a version keeps of its pipeline, fetched into `folder` where it is not on this disk.
 
     None where neither the version nor its run has any.
+
+    Raises:
+        RegistryError: when a server has them that is not asked.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -105,8 +108,9 @@ def pipeline(found: ModelVersion, folder: Path) -> Path | None:
     for address in (f"{SCHEME}{found.name}/{found.version}/{PIPELINE}", f"runs:/{found.run_id}/pipeline"):
         try:
             return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
-        except (MlflowException, OSError):
-            continue
+        except (MlflowException, OSError) as error:
+            if loading.BEHIND_A_SERVER in str(error):
+                raise RegistryError(f"{found.name} {found.version}: {loading.ASK_THE_SERVER}") from None
     return None
 
 
