@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -51,9 +50,7 @@ def rows(root: Path) -> pd.DataFrame:
 
 def test_each_content_once_by_two_processes_and_nothing_new_after(project: Path, prefect_server: PrefectServer) -> None:
     state = embed.embed(model="model", shards=2, files_per_part=8, return_state=True)
-    outcome: dict[str, Any] = state.result()  # type: ignore[assignment]
-    assert (outcome["found"], outcome["embedded"], outcome["contents"], outcome["left"]) == (40, 39, 37, 0)
-    assert sum(outcome["quarantined"].values()) == 1
+    assert state.message == "40 files: 39 embedded (37 different), 0 known already, 1 in quarantine"
     found = rows(project)
     assert len(found) == found["hash"].nunique() == 37
     shown = prefect_server.artifacts(str(state.state_details.flow_run_id))
