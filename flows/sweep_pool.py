@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from optuna.trial import FrozenTrial
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
@@ -18,7 +19,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelling
 
 from flows import elsewhere, stages, trial
-from flows.study import Asked, Study, early, experiment_name
+from flows.study import REASON, Asked, Study, early, experiment_name
 from flows.sweep_record import Record
 
 TRIAL = "trial/trial"
@@ -52,11 +53,17 @@ def run(study: Study, root: Path, record: Record, *, total: int, pool: str, hour
                     break
                 for number in [n for n, each in running.items() if look(client, study, record, n, each)]:
                     del running[number]
+                    get_run_logger().info("trial %d: %s", number, told(study.trial(number)))
                 time.sleep(elsewhere.POLL_SECONDS)
         except BaseException:
             for each in running.values():
                 elsewhere.cancel(client, each.run)
             raise
+
+
+def told(done: FrozenTrial) -> str:
+    """Return what came of a trial."""
+    return str(done.user_attrs.get(REASON) or f"EER on val {done.value:.3%}")
 
 
 def start(study: Study, asked: Asked, same: dict[str, Any]) -> Running:
@@ -97,11 +104,9 @@ def over(
     if state.is_completed():
         study.complete(number, float(found[trial.RESULT][0]["val_eer"]))
         record.trial(number)
-        get_run_logger().info("trial %d: %s", number, state.message)
     elif one.pruned:
         study.prune(number, one.pruned)
         record.trial(number, pruned=one.pruned)
-        get_run_logger().info("trial %d: %s", number, one.pruned)
     elif state.is_crashed() and not _given_up(one):
         return False
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -236,3 +237,22 @@ def test_checkouts_of_another_repository_lie_elsewhere(monkeypatch: pytest.Monke
     assert one.parent == tmp_path
     assert one.name.startswith("likewise-")
     assert os.fspath(workspace.places_of("https://host/a/likewise.git")) == os.fspath(one)
+
+
+def test_an_error_of_ours_is_said_once_and_without_a_stack() -> None:
+    def record(message: str, error: Exception | None = None) -> logging.LogRecord:
+        caught = None if error is None else (type(error), error, None)
+        return logging.LogRecord("prefect.flow_runs", logging.ERROR, "file", 1, message, (), caught)
+
+    ours = stages.StageError("pairs: a.png: not an image")
+    first = record(f"Encountered exception during execution: {ours!r}", ours)
+    last = record(
+        "Finished in state Failed('Flow run encountered an exception: StageError: pairs: a.png: not an image')"
+    )
+    other = record("Encountered exception during execution: KeyError('a')", KeyError("a"))
+    for each in (first, last, other):
+        assert stages.OwnLines().filter(each)
+    assert (first.getMessage(), first.exc_info) == ("pairs: a.png: not an image", None)
+    assert last.getMessage() == "Finished in state Failed"
+    assert other.exc_info is not None
+    assert "KeyError" in other.getMessage()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from likewise.delivery import versions
+from likewise.delivery import loading, versions
+from likewise.delivery.model import ModelError
 from likewise.delivery.registry import Registered
 from likewise.delivery.store import RegistryError
 
@@ -54,3 +55,22 @@ def test_what_a_version_keeps_is_fetched(registered: Made, tmp_path: Path) -> No
     assert kept is not None
     assert (kept / "params.yaml").read_bytes() == (registered[0] / "params.yaml").read_bytes()
     assert versions.stages(kept) == versions.stages(None) == {}
+
+
+def test_a_version_whose_files_a_server_keeps_says_so(
+    registered: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MlflowException("When an mlflow-artifacts URI was supplied, the tracking URI must be a valid http URI")
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", refuse)
+    words = "kept by the MLflow server that registered it; set MLFLOW_TRACKING_URI to its address"
+    with pytest.raises(ModelError, match=words):
+        loading.download("models:/likewise@champion", registered[0])
+    with versions.reading(registered[0]) as client:
+        found = versions.find(client, "1", "likewise")
+        with pytest.raises(RegistryError, match=words):
+            versions.pipeline(found, tmp_path)
