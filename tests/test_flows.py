@@ -131,7 +131,7 @@ def test_a_refused_stage_is_not_retried_and_shows_its_own_last_line(
     assert "Running stage 'train'" not in log
 
 
-def test_terminated_flow_leaves_no_process_of_a_shared_training_behind(
+def test_a_terminated_flow_leaves_no_process_of_a_shared_training_behind(
     copy_of_finished: Callable[[], Project], prefect_home: dict[str, str]
 ) -> None:
     project = copy_of_finished()
@@ -149,9 +149,8 @@ def test_terminated_flow_leaves_no_process_of_a_shared_training_behind(
         assert len(trainers) >= 3
         os.kill(flow.pid, signal.SIGTERM)
         assert flow.wait(timeout=60) != 0
-        _, alive = psutil.wait_procs(trainers, timeout=10)
-        # Prefect's temporary server outlives a terminated flow; it belongs to the flow's group.
-        os.killpg(flow.pid, signal.SIGKILL)
+        # The temporary server among them.
+        _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
 
 
