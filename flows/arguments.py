@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import Flow
@@ -27,7 +29,8 @@ def call(flow: Flow[..., Any], words: Sequence[str] | None = None) -> None:
     """
     try:
         given = parsed(flow.fn, sys.argv[1:] if words is None else words)
-        flow.validate_parameters(given | _defaults(flow.fn, given))
+        with _silent("prefect.flows"):
+            flow.validate_parameters(given | _defaults(flow.fn, given))
         # Before there is a server, which takes longer to start than to see what is wrong.
         root = project_root()
         load_params(root)
@@ -45,6 +48,17 @@ def call(flow: Flow[..., Any], words: Sequence[str] | None = None) -> None:
         sys.exit(f"{flow.name}: {error}")
     if not state.is_completed():
         sys.exit(f"{flow.name}: {stages.WRAPPED.sub('', str(state.message))}")
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keep a logger from saying in its own way what is about to be said in a line."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def parsed(function: Callable[..., Any], words: Sequence[str]) -> dict[str, str]:

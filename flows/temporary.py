@@ -6,6 +6,7 @@ end, and Prefect tries to for minutes.
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ SETTINGS = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFEC
 """No pages and no services: as Prefect's own temporary server has it."""
 
 LAST_WORDS_SECONDS = 10.0
+RUNS = logging.getLogger("prefect.flow_runs")
 
 
 @contextmanager
@@ -42,12 +44,18 @@ def server(root: Path) -> Iterator[None]:
     try:
         servers.wait([own], "temporary", lambda: servers.answers(f"{api}/health"))
         with temporary_settings({PREFECT_API_URL: api}):
+            RUNS.addFilter(_no_pages)
             try:
                 yield
             finally:
+                RUNS.removeFilter(_no_pages)
                 say_the_rest()
     finally:
         own.group.end()
+
+
+def _no_pages(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("View at ")
 
 
 def command(port: int) -> list[str]:
