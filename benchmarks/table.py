@@ -88,6 +88,9 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
         ("likewise compare, cold, from a folder", "importing torch"): Goal(seconds=3.5),
         ("likewise compare, cold, from the registry", "importing mlflow and torch"): Goal(seconds=7),
     },
+    "embed_flow": {
+        ("embedding PNG files by a vit of 48 x 48 pixels, two workers", "one worker"): Goal(speed=1.7),
+    },
     "distances": {},
     "flows": {
         **{
