@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +12,18 @@ import pytest
 from likewise import artifacts
 from likewise.delivery import lineage
 from tests.projects import Project
+from tests.small import empty_store
+
+__all__ = ["empty_store"]
 
 WHO = ("-c", "user.name=t", "-c", "user.email=t@example.org")
 
 
 def test_the_commands_of_lineage_make_the_version_again_in_a_clone(
-    copy_of_finished: Callable[[], Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy_of_finished: Callable[[], Project], empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = copy_of_finished()
+    shutil.copy2(empty_store, project.root)
     project.run("dvc", "remote", "add", "-d", "storage", str(tmp_path / "remote"))
     project.run("git", *WHO, "commit", "-qam", "A remote")
     project.run("dvc", "push")
