@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling
 
-from flows import stages
+from flows import late_cancel, stages
 
 POOL = "gpu"
 POLL_SECONDS = 1.0
@@ -84,6 +84,8 @@ def wait(started: FlowRun) -> None:
     with get_client(sync_client=True) as client:
         try:
             while not (run := client.read_flow_run(started.id)).state.is_final():  # type: ignore[union-attr]
+                if late_cancel.missed():
+                    raise stages.StageError(late_cancel.missed(), lasting=True)
                 time.sleep(POLL_SECONDS)
         except BaseException:
             cancel(client, started)

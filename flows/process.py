@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -26,8 +26,15 @@ GRACE_SECONDS = 5.0
 TIMED_OUT = 124
 """The code of a command that took too long, as `timeout` gives it."""
 
+STOPPED = 130
+"""The code of a command that was stopped, as a shell gives it."""
+
 LOOK_SECONDS = 0.05
 """Between two looks at whether the group has ended."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """Ends a command that is no longer wanted, and says why."""
 
 
 class ProcessError(RuntimeError):
@@ -101,6 +108,7 @@ def lines(
     environment: Mapping[str, str],
     last: int = 12,
     seconds: float | None = None,
+    stop: Callable[[], str] | None = None,
 ) -> Generator[str]:
     """Run a command and yield its output, a line at a time, as it comes.
 
@@ -110,6 +118,7 @@ def lines(
         environment: its environment variables.
         last: how many of its last lines an error quotes.
         seconds: how long it may take; by default any time.
+        stop: is asked at least every half second whether to end it, and returns why.
 
     Raises:
         ProcessError: when it ends with another code than 0, with its last lines, or when it takes too long.
@@ -118,13 +127,16 @@ def lines(
     group = Group(command, folder=folder, environment=environment)
     tail: list[str] = []
     try:
-        for line in _read(group.child, deadline):
+        for line in _read(group.child, deadline, stop):
             tail = [*tail, line][-last:]
             yield line
         code = group.child.wait()
     except TimeoutError:
         tail.append(f"{' '.join(command)}: ended after {seconds:g} seconds, which is all it was given")
         code = TIMED_OUT
+    except Stopped as why:
+        tail.append(str(why))
+        code = STOPPED
     finally:
         group.end()
     if code != 0:
@@ -179,7 +191,9 @@ def _alive(group: int) -> bool:
     return False
 
 
-def _read(child: subprocess.Popen[bytes], deadline: float | None) -> Iterator[str]:
+def _read(
+    child: subprocess.Popen[bytes], deadline: float | None, stop: Callable[[], str] | None = None
+) -> Iterator[str]:
     assert child.stdout is not None
     rest = b""
     with child.stdout as stream, selectors.DefaultSelector() as selector:
@@ -188,6 +202,8 @@ def _read(child: subprocess.Popen[bytes], deadline: float | None) -> Iterator[st
         while True:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError
+            if stop is not None and (why := stop()):
+                raise Stopped(why)
             if not selector.select(POLL_SECONDS):
                 continue
             chunk = stream.read()

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, remote, stages, summary
+from flows import arguments, changes, elsewhere, late_cancel, remote, stages, summary
 from flows.train import Commit, Hours, run_and_push
 from likewise.config import STAGES, load_params, project_root
 
@@ -36,6 +36,7 @@ def retrain(
     """
     root = project_root()
     stages.say_own_lines()
+    late_cancel.watch()
     stages.check_commit(root, commit)
     load_params(root)
     stages.pull(root)

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, stages, sweep_pool, sweep_record, trial
+from flows import arguments, changes, elsewhere, late_cancel, stages, sweep_pool, sweep_record, trial
 from flows.study import Asked, Study, StudyError, early, experiment_name, held
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
@@ -48,6 +48,7 @@ def sweep(
     """
     root = project_root()
     stages.say_own_lines()
+    late_cancel.watch()
     stages.check_commit(root, commit)
     params = sweep_params.Params.model_validate(load_params(root)["sweep"].model_dump())
     seconds = None if stage_hours is None else stage_hours * 3600

@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelling
 
-from flows import elsewhere, stages, trial
+from flows import elsewhere, late_cancel, stages, trial
 from flows.study import REASON, Asked, Study, early, experiment_name
 from flows.sweep_record import Record
 
@@ -54,6 +54,8 @@ def run(study: Study, root: Path, record: Record, *, total: int, pool: str, hour
                 for number in [n for n, each in running.items() if look(client, study, record, n, each)]:
                     del running[number]
                     get_run_logger().info("trial %d: %s", number, told(study.trial(number)))
+                if late_cancel.missed():
+                    raise stages.StageError(late_cancel.missed(), lasting=True)
                 time.sleep(elsewhere.POLL_SECONDS)
         except BaseException:
             for each in running.values():

@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows import arguments, remote, stages
+from flows import arguments, late_cancel, remote, stages
 from likewise.config import STAGES, load_params, project_root
 
 Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
@@ -30,6 +30,7 @@ def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hour
     """
     root = project_root()
     stages.say_own_lines()
+    late_cancel.watch()
     stages.check_commit(root, commit)
     load_params(root)
     for name, text in (sources or {}).items():

@@ -24,7 +24,7 @@ from prefect.states import Completed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from flows import remote, stages
+from flows import late_cancel, remote, stages
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
 from likewise.config import load_params, project_root
@@ -67,6 +67,7 @@ def trial(
     """
     root = project_root()
     stages.say_own_lines()
+    late_cancel.watch()
     stages.check_commit(root, commit)
     load_params(root)
     for name, text in (sources or {}).items():
