@@ -236,6 +236,6 @@ def run(
                     watch(line)
     except process.ProcessError as error:
         refused = re.search(rf"exited with {REFUSED}\b", str(error)) is not None
-        lasting = refused or error.code == process.TIMED_OUT
+        lasting = refused or error.code in (process.TIMED_OUT, process.STOPPED)
         raise StageError(str(error), lasting=lasting) from None
     return "\n".join(output)
