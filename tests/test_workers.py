@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -28,12 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workers(folder: Path, deployed: Project, prefect_server: PrefectServer) -> Iterator[list[int]]:
     """Three machines, as it were: nothing is shared but git, the DVC remote and the servers."""
     variables = stub.environment(folder)
-    with (
-        working(prefect_server, "cpu", folder / "one", environment=variables, limit=1) as one,
-        working(prefect_server, "cpu", folder / "two", environment=variables, limit=1) as two,
-        working(prefect_server, "gpu", folder / "three", environment=variables) as three,
-    ):
-        yield [one.pid, two.pid, three.pid]
+    machines = [
+        working(prefect_server, "cpu", folder / "one", environment=variables, limit=1),
+        working(prefect_server, "cpu", folder / "two", environment=variables, limit=1),
+        working(prefect_server, "gpu", folder / "three", environment=variables),
+    ]
+    with ExitStack() as stack, ThreadPoolExecutor() as at_once:
+        yield [worker.pid for worker in at_once.map(stack.enter_context, machines)]
 
 
 def test_two_retrains_at_once_run_every_stage_once(
