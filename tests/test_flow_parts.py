@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from flows import changes, progress, stages, summary, workspace
+from flows import changes, progress, remote, stages, summary, workspace
 from likewise.learning.training import Epoch
 from likewise.stages import progress as stage_progress
 
@@ -256,3 +256,34 @@ def test_an_error_of_ours_is_said_once_and_without_a_stack() -> None:
     assert last.getMessage() == "Finished in state Failed"
     assert other.exc_info is not None
     assert "KeyError" in other.getMessage()
+
+
+def test_the_remote_is_named_without_a_password(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    config, local = tmp_path / ".dvc/config", tmp_path / ".dvc/config.local"
+    config.write_text("[core]\n    analytics = false\n['remote \"spare\"']\n    url = /spare\n", encoding="utf-8")
+    assert not remote.is_set(tmp_path)
+    config.write_text("[core]\n    remote = shelf\n['remote \"shelf\"']\n    url = /shelf\n", encoding="utf-8")
+    assert remote.is_set(tmp_path)
+    assert remote.name(tmp_path) == "shelf (/shelf)"
+    local.write_text("[core]\n    remote = own\n['remote \"own\"']\n    url = https://me:pw@host/a\n", encoding="utf-8")
+    said = remote.complaint("push to", tmp_path, "ERROR: failed to transfer 'x' - Forbidden")
+    assert said == "push to the DVC remote own (https://host/a) failed: Forbidden"
+
+
+def test_what_is_owed_to_the_remote_is_remembered_until_it_is_pushed(tmp_path: Path) -> None:
+    assert not remote.owes(tmp_path)
+    remote.owe(tmp_path)
+    assert remote.owes(tmp_path)
+    remote.paid(tmp_path)
+    remote.paid(tmp_path)
+    assert not remote.owes(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "4000"])
+def test_seconds_between_tries_are_seconds(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIKEWISE_RETRY_SECONDS", raising=False)
+    assert remote.retry_seconds() == 2.0
+    monkeypatch.setenv("LIKEWISE_RETRY_SECONDS", text)
+    with pytest.raises(ValueError, match=f"LIKEWISE_RETRY_SECONDS is '{text}'"):
+        remote.retry_seconds()
