@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -301,6 +302,25 @@ def test_the_same_model_registered_twice_at_once_is_one_version(fresh: Fresh, mo
     second = register(root, name="likewise", rule=RULE)
     assert (second.version, second.created, second.aliases) == (first.version, False, ("champion",))
     assert versions(root) == [1]
+
+
+@pytest.mark.parametrize("look", ["search_registered_models", "get_experiment_by_name"])
+def test_what_another_process_makes_in_between_is_taken(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    root = fresh()
+    first = register(root, name="likewise", rule=RULE)
+    artifacts.METRICS.write(artifacts.METRICS.read(root) | {"again": 1}, root)
+    find, looks = getattr(MlflowClient, look), []
+
+    def too_early(self: MlflowClient, *words: Any, **named: Any) -> Any:
+        looks.append(words)
+        return None if len(looks) == 1 else find(self, *words, **named)
+
+    monkeypatch.setattr(MlflowClient, look, too_early)
+    second = register(root, name="likewise", rule=RULE)
+    assert looks
+    assert (second.version, second.created) == (first.version + 1, True)
 
 
 def test_a_server_that_is_down_is_told_in_a_line(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:

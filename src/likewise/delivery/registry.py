@@ -196,7 +196,8 @@ def _only_one(client: MlflowClient, root: Path, made: ModelVersion) -> tuple[Mod
 def _create(client: MlflowClient, root: Path, name: str, run: Run, metrics: Mapping[str, float]) -> ModelVersion:
     model = _logged(client, root, name, run, metrics)
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=card.MODEL)
+        with tracking.unless_there():
+            client.create_registered_model(name, description=card.MODEL)
     made = client.create_model_version(
         name,
         f"models:/{model}",

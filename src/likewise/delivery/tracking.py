@@ -133,12 +133,26 @@ def reason(error: Exception) -> str:
 def experiment_id(client: MlflowClient, root: Path) -> str:
     """Return the id of the project's experiment, made where it is missing."""
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    # A server knows where its artifacts go; for a SQLite file they go beside it, and not where this process runs.
-    store = tracking_uri(root).removeprefix(SQLITE)
-    location = (Path(store).parent / "mlartifacts").as_uri() if store != tracking_uri(root) else None
-    return client.create_experiment(EXPERIMENT, artifact_location=location)
+    if found is None:
+        # A server knows where its artifacts go; for a SQLite file they go beside it, and not where this process runs.
+        store = tracking_uri(root).removeprefix(SQLITE)
+        location = (Path(store).parent / "mlartifacts").as_uri() if store != tracking_uri(root) else None
+        with unless_there():
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        found = client.get_experiment_by_name(EXPERIMENT)
+    return str(found.experiment_id)
+
+
+@contextmanager
+def unless_there() -> Iterator[None]:
+    """Make something in the store, which another process may have made a moment ago: then that is it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def find_run(client: MlflowClient, experiment: str, key: str) -> Run | None:
