@@ -19,6 +19,8 @@ from tests.projects import Project
 pytestmark = pytest.mark.timeout(900)
 
 RETRAIN = "retrain/retrain"
+EPOCHS = 90_000
+"""Of a training that nobody waits for, nor any other test has run."""
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,9 @@ def test_two_retrains_at_once_run_every_stage_once(
 def test_cancelling_retrain_ends_its_training_on_the_other_pool(
     prefect_server: PrefectServer, deployed: Project, workers: list[int], folder: Path
 ) -> None:
-    commit = stub.variant(deployed, epochs=100_000)
+    commit = stub.variant(deployed, epochs=EPOCHS)
     run = prefect_server.start(RETRAIN, {"commit": commit})
-    wait_until((folder / "checkpoints" / "100000.txt").exists, "the stage trains")
+    wait_until((folder / "checkpoints" / f"{EPOCHS}.txt").exists, "the stage trains")
     trainer = wait_until(lambda: stub_processes(workers), "it is seen")
     name = f"train {commit[:7]}"
     (child,) = prefect_server.post("flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
