@@ -64,7 +64,11 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "uvicorn", *app, "--host", servers.HOST, "--port", str(port)]
 
 
-def say_the_rest() -> None:
-    """Send what was logged and emitted, while there is somebody to send it to."""
-    APILogWorker.drain_all(timeout=LAST_WORDS_SECONDS)
-    EventsWorker.drain_all(timeout=LAST_WORDS_SECONDS)
+def say_the_rest(*, seconds: float = LAST_WORDS_SECONDS) -> None:
+    """Send what was logged and emitted, while there is somebody to send it to: with no server it is tried for minutes.
+
+    Args:
+        seconds: how long either may take.
+    """
+    APILogWorker.drain_all(timeout=seconds)
+    EventsWorker.drain_all(timeout=seconds)

@@ -14,12 +14,10 @@ from typing import Any
 
 import pytest
 import requests
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from flows import process, servers, worker
+from flows import process, servers, temporary, worker
 from tests.projects import ROOT, Project
 
 PYTHON = sys.executable
@@ -169,14 +167,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     try:
         yield server
     finally:
-        say_the_rest()
+        temporary.say_the_rest(seconds=PATIENCE_SECONDS)
         server.end()
-
-
-def say_the_rest() -> None:
-    """Send what flows in this process have logged and emitted: with no server it would be tried until minutes later."""
-    APILogWorker.drain_all(timeout=PATIENCE_SECONDS)
-    EventsWorker.drain_all(timeout=PATIENCE_SECONDS)
 
 
 @dataclass

@@ -16,9 +16,10 @@ from prefect.states import Failed
 from prefect.utilities.callables import parameter_schema
 
 from flows import deploy, monitor, run
+from flows.temporary import say_the_rest
 from likewise.config import read_yaml
 from likewise.evaluation.drift import Finding
-from tests.prefect_server import PYTHON, PrefectServer, say_the_rest, wait_until
+from tests.prefect_server import PATIENCE_SECONDS, PYTHON, PrefectServer, wait_until
 from tests.projects import ROOT, Project, make_project
 
 DEPLOYMENTS: list[dict[str, Any]] = read_yaml(ROOT / "prefect.yaml")["deployments"]
@@ -128,7 +129,7 @@ def test_a_run_from_a_terminal_tells_its_log_and_its_end(
         assert started.parameters == {"why": "7", "stage_hours": 2}
         # A worker's part.
         run_flow(above, flow_run=started, return_type="state")
-        say_the_rest()
+        say_the_rest(seconds=PATIENCE_SECONDS)
         assert not run.follow(client, started)
         told = capsys.readouterr().out
         with pytest.raises(ValueError, match="unknown deployment 'retran'; known: retrain, "):

@@ -17,10 +17,11 @@ from prefect.utilities.callables import parameter_schema
 from flows import monitor, progress, summary
 from flows.embed import embed
 from flows.retrain import retrain
+from flows.temporary import say_the_rest
 from likewise import artifacts
 from likewise.evaluation.drift import Finding
 from tests.browser import Page, chromium
-from tests.prefect_server import PrefectServer, say_the_rest
+from tests.prefect_server import PATIENCE_SECONDS, PrefectServer
 
 DONE = {
     "name": "likewise",
@@ -63,7 +64,7 @@ def run(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory)
         deployment = client.create_deployment(client.create_flow(seen), "seen")
         started = client.create_flow_run_from_deployment(deployment, parameters={"root": str(root)})
         run_flow(seen, flow_run=started, parameters={"root": str(root)}, return_type="state")
-        say_the_rest()
+        say_the_rest(seconds=PATIENCE_SECONDS)
         return client.read_flow_run(started.id)
 
 
