@@ -68,5 +68,6 @@ def test_a_silent_command_is_ended_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_worker_has_nobody_who_cancels_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_cancel, "follow", lambda _: pytest.fail("nothing is to be watched"))
+    monkeypatch.setattr(late_cancel, "follow", lambda _: threading.Event().wait())
     late_cancel.watch()
+    assert "late-cancel" not in {thread.name for thread in threading.enumerate()}
