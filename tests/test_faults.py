@@ -107,9 +107,9 @@ def train(prefect_server: PrefectServer, deployed: Project, folder: Path) -> Ite
             prefect_server.cancel(training.run)
 
 
-def named(processes: list[psutil.Process], words: str) -> psutil.Process:
-    """Return the process whose command holds these words."""
-    return next(each for each in processes if words in " ".join(each.cmdline()))
+def named(processes: list[psutil.Process], argument: str) -> psutil.Process:
+    """Return the process with this argument: not the shell that has it in a line of its own, which goes on beside it."""
+    return next(each for each in processes if argument in each.cmdline())
 
 
 def gone(processes: list[psutil.Process], *, seconds: float = 10) -> float:
@@ -142,7 +142,7 @@ def test_a_killed_stage_is_tried_again_and_goes_on_from_the_checkpoint(
 ) -> None:
     training = train()
     processes = training.processes(workers.current())
-    named(processes, "stub.py train").kill()
+    named(processes, "stub.py").kill()
     training.finish()
     training.completes()
     assert prefect_server.run(training.run)["run_count"] == 1
