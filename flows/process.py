@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -68,6 +68,7 @@ class Group:
         folder: where it runs.
         environment: its environment variables.
         output: where its output goes; by default to `child.stdout`.
+        listens: whether it is to be written to, in `child.stdin`; by default it reads nothing.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Group:
         folder: Path,
         environment: Mapping[str, str],
         output: int | IO[bytes] = subprocess.PIPE,
+        listens: bool = False,
     ) -> None:
         self.child: subprocess.Popen[bytes] = subprocess.Popen(
             command,
@@ -84,7 +86,7 @@ class Group:
             env=dict(environment),
             stdout=output,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             start_new_session=True,
         )
         # A caller that is killed can end nothing itself.
@@ -123,24 +125,49 @@ def lines(
     Raises:
         ProcessError: when it ends with another code than 0, with its last lines, or when it takes too long.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
     group = Group(command, folder=folder, environment=environment)
-    tail: list[str] = []
+    assert group.child.stdout is not None
     try:
-        for line in _read(group.child, deadline, stop):
-            tail = [*tail, line][-last:]
-            yield line
-        code = group.child.wait()
-    except TimeoutError:
-        tail.append(f"{' '.join(command)}: ended after {seconds:g} seconds, which is all it was given")
-        code = TIMED_OUT
-    except Stopped as why:
-        tail.append(str(why))
-        code = STOPPED
+        with group.child.stdout as stream:
+            yield from told(read(stream, seconds, stop), group.child.wait, command, last=last, seconds=seconds)
     finally:
         group.end()
-    if code != 0:
-        raise ProcessError("\n".join(tail) or f"{' '.join(command)}: exit code {code}", code)
+
+
+def told(
+    output: Iterable[str],
+    code: Callable[[], int],
+    command: Sequence[str],
+    *,
+    last: int = 12,
+    seconds: float | None = None,
+) -> Generator[str]:
+    """Yield a command's output as it comes, and raise when it ends badly.
+
+    Args:
+        output: its lines; they may end with TimeoutError or Stopped.
+        code: returns its exit code once the lines have ended.
+        command: the program and its arguments.
+        last: how many of its last lines an error quotes.
+        seconds: how long it was given.
+
+    Raises:
+        ProcessError: when it ends with another code than 0, with its last lines, or when it takes too long.
+    """
+    tail: list[str] = []
+    try:
+        for line in output:
+            tail = [*tail, line][-last:]
+            yield line
+        ended = code()
+    except TimeoutError:
+        tail.append(f"{' '.join(command)}: ended after {seconds:g} seconds, which is all it was given")
+        ended = TIMED_OUT
+    except Stopped as why:
+        tail.append(str(why))
+        ended = STOPPED
+    if ended != 0:
+        raise ProcessError("\n".join(tail) or f"{' '.join(command)}: exit code {ended}", ended)
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
@@ -180,23 +207,38 @@ def _ends(child: subprocess.Popen[bytes], seconds: float) -> bool:
     return True
 
 
-def _alive(group: int) -> bool:
+def alone(pid: int) -> bool:
+    """Tell whether a process that leads a group is all that is left of it."""
+    return not _alive(pid, but=pid)
+
+
+def _alive(group: int, *, but: int | None = None) -> bool:
     for process in psutil.process_iter(["status"]):
         try:
             # One that has ended and that nobody waited for is still listed.
-            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+            ours = os.getpgid(process.pid) == group and process.pid != but
+            if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
                 return True
         except ProcessLookupError:
             continue
     return False
 
 
-def _read(
-    child: subprocess.Popen[bytes], deadline: float | None, stop: Callable[[], str] | None = None
-) -> Iterator[str]:
-    assert child.stdout is not None
+def read(stream: IO[bytes], seconds: float | None = None, stop: Callable[[], str] | None = None) -> Generator[str]:
+    """Yield a child's output, a line at a time, as it comes.
+
+    Args:
+        stream: the output.
+        seconds: how long that may take; by default any time.
+        stop: is asked at least every half second whether to end it, and returns why.
+
+    Raises:
+        TimeoutError: when the seconds are over.
+        Stopped: when `stop` says so.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
     rest = b""
-    with child.stdout as stream, selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector:
         os.set_blocking(stream.fileno(), False)
         selector.register(stream, selectors.EVENT_READ)
         while True:

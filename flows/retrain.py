@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, late_cancel, remote, stages, summary
+from flows import arguments, changes, elsewhere, late_cancel, ready_dvc, remote, stages, summary
 from flows.train import Commit, Hours, run_and_push
 from likewise.config import STAGES, load_params, project_root
 
@@ -39,14 +39,15 @@ def retrain(
     late_cancel.watch()
     stages.check_commit(root, commit)
     load_params(root)
-    stages.pull(root)
-    changed = changes.reason(changes.status(root), changes.outputs(root))
-    reasons = [why or changed, "" if changed else "nothing changed"]
-    elsewhere.rename(f"retrain {changes.subject(root)}: {', '.join(filter(None, reasons))}")
-    seconds = None if stage_hours is None else stage_hours * 3600
-    said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
-    if not changed and remote.is_set(root) and remote.owes(root):
-        stages.push(root)
+    with ready_dvc.ready(root):
+        stages.pull(root)
+        changed = changes.reason(changes.status(root), changes.outputs(root))
+        reasons = [why or changed, "" if changed else "nothing changed"]
+        elsewhere.rename(f"retrain {changes.subject(root)}: {', '.join(filter(None, reasons))}")
+        seconds = None if stage_hours is None else stage_hours * 3600
+        said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
+        if not changed and remote.is_set(root) and remote.owes(root):
+            stages.push(root)
     done = summary.as_said(stages.register(root), said)
     summary.publish(done, root, changed=changed)
     if changed:

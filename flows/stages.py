@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from flows import late_cancel, process, progress, remote
+from flows import late_cancel, process, progress, ready_dvc, remote
 from likewise.config import ConfigError, read_yaml
 
 CHATTER = re.compile(
@@ -223,9 +223,7 @@ def run(
     logger = None if quiet else get_run_logger()
     output = []
     try:
-        lines = process.lines(
-            command, folder=root, environment=process.environment(), seconds=seconds, stop=late_cancel.missed
-        )
+        lines = ready_dvc.lines(command, root, seconds=seconds, stop=late_cancel.missed)
         # Closed at once, and the command ended with it, when `watch` has seen enough.
         with closing(lines):
             for line in lines:

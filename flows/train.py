@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows import arguments, late_cancel, remote, stages
+from flows import arguments, late_cancel, ready_dvc, remote, stages
 from likewise.config import STAGES, load_params, project_root
 
 Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
@@ -36,8 +36,9 @@ def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hour
     for name, text in (sources or {}).items():
         (root / name).write_text(text, encoding="utf-8")
     seconds = None if stage_hours is None else stage_hours * 3600
-    for stage in (*BEFORE, "train"):
-        run_and_push(stage, root, seconds=seconds)
+    with ready_dvc.ready(root):
+        for stage in (*BEFORE, "train"):
+            run_and_push(stage, root, seconds=seconds)
 
 
 def run_and_push(stage: str, root: Path, *, seconds: float | None) -> str:

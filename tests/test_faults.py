@@ -108,7 +108,7 @@ def train(prefect_server: PrefectServer, deployed: Project, folder: Path) -> Ite
 
 
 def named(processes: list[psutil.Process], argument: str) -> psutil.Process:
-    """Return the process with this argument: not the shell that has it in a line of its own, which goes on beside it."""
+    """Return the process with this argument: not the shell, whose line has it and whose stage goes on without it."""
     return next(each for each in processes if argument in each.cmdline())
 
 
