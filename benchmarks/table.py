@@ -91,6 +91,11 @@ GOALS: dict[str, dict[tuple[str, str], Goal]] = {
     "embed_flow": {
         ("embedding PNG files by a vit of 48 x 48 pixels, two workers", "one worker"): Goal(speed=1.7),
     },
+    "ingest": {
+        ("60,000 PNG files of 28 x 28, ingested", "the bare decode of the pool"): Goal(speed=0.8),
+        ("60,000 PNG files of 28 x 28, ingested, processor seconds", "the bare decode of the pool"): Goal(speed=0.8),
+        ("what 1,000,000 files take besides the array", "the same for 100,000"): Goal(megabytes=1000),
+    },
     "distances": {},
     "flows": {
         **{

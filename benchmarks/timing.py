@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import statistics
 import time
@@ -17,18 +18,27 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long one call takes, in seconds, its result thrown away."""
+Clock = Callable[[], float]
+
+
+def seconds(call: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Return how long one call takes by a clock, in seconds, its result thrown away."""
     gc.collect()
-    begin = time.perf_counter()
+    begin = clock()
     call()
-    return time.perf_counter() - begin
+    return clock() - begin
+
+
+def worked() -> float:
+    """Return the processor seconds of this process and of its children that ended: a clock of work, not of waiting."""
+    return sum(os.times()[:4])
 
 
 def summary(times: list[float]) -> dict[str, Any]:
@@ -80,6 +90,47 @@ def resident_peak(call: Callable[[], object]) -> int:
     return max(0, _status_bytes("VmHWM") - before)
 
 
+def family_peak(call: Callable[[], object]) -> int:
+    """Return by how many bytes the resident memory of this process and its children rose at most during a call (Linux).
+
+    Pages that they share count once (the sum of their proportional sizes), seen every twentieth of a second by another
+    process. As with `resident_peak`, measure in a fresh process.
+    """
+    gc.collect()
+    context = get_context("spawn")
+    told, tells = context.Pipe()
+    watcher = context.Process(target=_watch_family, args=(os.getpid(), tells))
+    watcher.start()
+    before: int = told.recv()
+    call()
+    told.send(None)
+    peak: int = told.recv()
+    watcher.join()
+    return max(0, peak - before)
+
+
+def _watch_family(parent: int, tells: Connection) -> None:
+    """Tell how much memory a process and its children hold, without this one; then, when asked, how much at most."""
+    peak = _family_bytes(parent)
+    tells.send(peak)
+    while not tells.poll(0.05):
+        peak = max(peak, _family_bytes(parent))
+    tells.send(peak)
+
+
+def _family_bytes(parent: int) -> int:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sum(_proportional_bytes(number) for number in {parent, *map(int, children)} - {os.getpid()})
+
+
+def _proportional_bytes(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
 def _status_bytes(field: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
@@ -102,6 +153,7 @@ def compare(
     *,
     repeats: int = 5,
     warmup: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """Time two calls that do the same work, turn about, and say how many times faster ours is.
 
@@ -111,7 +163,7 @@ def compare(
     for _ in range(warmup):
         ours()
         peer()
-    turns = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
+    turns = [(seconds(ours, clock), seconds(peer, clock)) for _ in range(repeats)]
     mine, theirs = [turn[0] for turn in turns], [turn[1] for turn in turns]
     ratios = [their / my for my, their in turns]
     return {

@@ -77,6 +77,8 @@ def small_classes(
         raise ValueError(_small(small, usable, found, least) + _aside(raws, reasons))
     if not set(usable) - set(small):
         raise ValueError(f"none of the {len(raws)} samples found can be used: {_why(raws, reasons, small, least)}")
+    if not small:
+        return {}
     few = {label: f"{SMALL}{usable[label]} usable, {least} needed" for label in small}
     return {
         index: few[label]

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from io import FileIO
 from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -106,12 +105,19 @@ class FolderReader:
         return nullcontext(self._read)
 
     def _read(self, raw: Raw) -> bytes:
+        # The system's own calls: a file object takes a third longer, which for small images is much of the time.
         try:
-            with FileIO(f"{self.root}/{raw.path}") as file:
-                size = os.fstat(file.fileno()).st_size
+            file = os.open(f"{self.root}/{raw.path}", os.O_RDONLY)
+            try:
+                size = os.fstat(file).st_size
                 if size > MAX_BYTES:
                     raise Unreadable(f"{size} bytes, more than {MAX_BYTES}")
-                return file.read(size)
+                content = os.read(file, size)
+                while len(content) < size and (more := os.read(file, size - len(content))):
+                    content += more
+                return content
+            finally:
+                os.close(file)
         except FileNotFoundError:
             raise Unreadable("vanished before it was read") from None
         except OSError as error:

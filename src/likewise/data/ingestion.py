@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ from likewise.data.volumes import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    Text = pd.api.extensions.ExtensionArray
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,15 +153,12 @@ def _samples(source: Source, digests: NDArray[np.uint8], kept: Rows) -> pd.DataF
     )
 
 
-def _hexadecimal(digests: NDArray[np.uint8]) -> Text:
+def _hexadecimal(digests: NDArray[np.uint8]) -> pa.LargeStringArray:
     """Return each digest (n, 32) as text, without a million strings on the way."""
-    import pandas as pd
     import pyarrow as pa
 
     ends = np.arange(len(digests) + 1, dtype=np.int64) * 2 * DIGEST_BYTES
-    words = pa.LargeStringArray.from_buffers(len(digests), pa.py_buffer(ends), pa.py_buffer(hexlify(digests.data)))
-    text: Text = pd.array(words, dtype="str")
-    return text
+    return pa.LargeStringArray.from_buffers(len(digests), pa.py_buffer(ends), pa.py_buffer(hexlify(digests.data)))
 
 
 def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
@@ -180,13 +176,18 @@ def _quarantine(source: Source, reasons: Sequence[str | None]) -> pd.DataFrame:
     )
 
 
-def _frame(columns: dict[str, list[str | None] | Text], source: Source, rows: Sequence[int] | Rows) -> pd.DataFrame:
+def _frame(columns: dict[str, list[str | None] | pa.Array], source: Source, rows: Sequence[int] | Rows) -> pd.DataFrame:
     # Only here: the processes that decode import this module's neighbours, and pandas takes half a second.
     import pandas as pd
+    import pyarrow as pa
 
     from likewise.artifacts import CARRIED
 
-    frame = pd.DataFrame({name: pd.Series(values, dtype="str") for name, values in columns.items()})
+    def text(values: list[str | None] | pa.Array) -> Any:
+        # pandas takes twice as long to make text of a list, and ten times as long where all are None.
+        return pd.array(values if isinstance(values, pa.Array) else pa.array(values, pa.large_string()), dtype="str")
+
+    frame = pd.DataFrame({name: text(values) for name, values in columns.items()})
     if source.carried is None:
         return frame
     # Arrow's own types, so that whole numbers with gaps, dates and lists stay what they are.
