@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, late_cancel, stages, sweep_pool, sweep_record, trial
+from flows import arguments, changes, elsewhere, late_cancel, ready_dvc, stages, sweep_pool, sweep_record, trial
 from flows.study import Asked, Study, StudyError, early, experiment_name, held
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
@@ -52,9 +52,10 @@ def sweep(
     stages.check_commit(root, commit)
     params = sweep_params.Params.model_validate(load_params(root)["sweep"].model_dump())
     seconds = None if stage_hours is None else stage_hours * 3600
-    stages.pull(root)
-    for stage in BEFORE:
-        run_and_push(stage, root, seconds=seconds)
+    with ready_dvc.ready(root):
+        stages.pull(root)
+        for stage in BEFORE:
+            run_and_push(stage, root, seconds=seconds)
     train = load_params(root)["train"].model_dump()
     study = Study(params, train, key=key_of(params, train, root))
     subject = changes.subject(root)

@@ -15,9 +15,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 
 from flows import monitor, progress, summary
-from flows.embed import embed
+from flows.embed import embed, embed_shard
+from flows.gc import gc
 from flows.retrain import retrain
+from flows.sweep import sweep
 from flows.temporary import say_the_rest
+from flows.train import train
+from flows.trial import trial
 from likewise import artifacts
 from likewise.evaluation.drift import Finding
 from tests.browser import Page, chromium
@@ -83,7 +87,8 @@ def artifact(server: PrefectServer, run: FlowRun, key: str) -> str:
 def test_the_form_describes_each_parameter_and_refuses_what_does_not_fit(
     opened: Page, prefect_server: PrefectServer, tmp_path: Path
 ) -> None:
-    for each in (embed, retrain):
+    # The last is filled in below.
+    for each in (embed, embed_shard, gc, monitor.monitor, sweep, train, trial, retrain):
         schema = parameter_schema(each.fn)
         with temporary_settings({PREFECT_API_URL: prefect_server.api}), get_client(sync_client=True) as client:
             made = client.create_deployment(
@@ -94,7 +99,8 @@ def test_the_form_describes_each_parameter_and_refuses_what_does_not_fit(
             )
         text = show(opened, prefect_server, f"deployments/deployment/{made}/run", "Validate", tmp_path / "form.png")
         for name, described in schema.properties.items():
-            assert f"{name} (Optional)\n{described['description']}" in text
+            needed = "" if name in (schema.required or ()) else " (Optional)"
+            assert f"{name}{needed}\n{described['description']}" in text
     fill = "t => { t.value = 'xyz'; t.dispatchEvent(new Event('input', {bubbles: true})); }"
     opened.evaluate(f"({fill})(document.querySelector('textarea'))")
     opened.evaluate("[...document.querySelectorAll('button')].find(b => b.innerText.trim() == 'Submit').click()")
