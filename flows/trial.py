@@ -24,7 +24,7 @@ from prefect.states import Completed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from flows import late_cancel, remote, stages
+from flows import late_cancel, ready_dvc, remote, stages
 from flows.train import BEFORE, Commit, Hours, run_and_push
 from likewise import artifacts
 from likewise.config import load_params, project_root
@@ -73,8 +73,9 @@ def trial(
     for name, text in (sources or {}).items():
         (root / name).write_text(text, encoding="utf-8")
     seconds = None if stage_hours is None else stage_hours * 3600
-    for stage in BEFORE:
-        run_and_push(stage, root, seconds=seconds)
+    with ready_dvc.ready(root):
+        for stage in BEFORE:
+            run_and_push(stage, root, seconds=seconds)
     course = Course()
     done = attempt(root, experiment, settings, watch=course.add, seconds=seconds)
     # What comes out of the run cache was not seen while it trained.
