@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import timing
+from flows.servers import free_port
 from flows.worker import QUERY_SECONDS
 from likewise.config import STAGES
 from tests import stub
-from tests.prefect_server import PYTHON, PrefectServer, free_port, working
+from tests.prefect_server import PYTHON, PrefectServer, working
 
 MADE = ("dvc.lock", "data", "reports", ".dvc/cache", ".dvc/tmp")
 """What a run leaves in the project: without it the next one starts from nothing."""

@@ -10,9 +10,10 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, late_cancel, ready_dvc, remote, stages, summary
-from flows.train import Commit, Hours, run_and_push
-from likewise.config import STAGES, load_params, project_root
+from flows import arguments, changes, elsewhere, ready_dvc, remote, stages, summary
+from flows.beginning import Commit, Hours, begin, in_seconds
+from flows.train import run_and_push
+from likewise.config import STAGES
 
 
 @flow(name="retrain", persist_result=False)
@@ -34,17 +35,12 @@ def retrain(
         ConfigError: when params.yaml is wrong.
         StageError: when a stage fails, with its own last lines.
     """
-    root = project_root()
-    stages.say_own_lines()
-    late_cancel.watch()
-    stages.check_commit(root, commit)
-    load_params(root)
+    root, seconds = begin(commit), in_seconds(stage_hours)
     with ready_dvc.ready(root):
         stages.pull(root)
         changed = changes.reason(changes.status(root), changes.outputs(root))
         reasons = [why or changed, "" if changed else "nothing changed"]
         elsewhere.rename(f"retrain {changes.subject(root)}: {', '.join(filter(None, reasons))}")
-        seconds = None if stage_hours is None else stage_hours * 3600
         said = run_stages(root, train_on=train_on, seconds=seconds) if changed else ""
         if not changed and remote.is_set(root) and remote.owes(root):
             stages.push(root)

@@ -100,6 +100,13 @@ def prefect_command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
+def free_port() -> int:
+    """Return a port of this machine that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 def check_port(port: int, name: str, variable: str) -> None:
     """Raise ServerError when something listens at a port already."""
     with socket.socket() as own:

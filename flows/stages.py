@@ -182,13 +182,6 @@ def must_run(stage: str, root: Path) -> bool:
     return RUNNING.format(stage) in said
 
 
-def check_commit(root: Path, commit: str) -> None:
-    """Raise StageError when the code here is not that of the commit that a run is for; none is any."""
-    here = run(["git", "rev-parse", "HEAD"], root, quiet=True) if commit else ""
-    if not here.startswith(commit):
-        raise StageError(f"this is commit {here[:10]}, the run is for {commit[:10]}", lasting=True)
-
-
 def sources(root: Path) -> list[Path]:
     """Return the project's `.dvc` files: what `dvc add` and `dvc import-url` track."""
     names = run(["git", "ls-files", "*.dvc"], root, quiet=True).splitlines()

@@ -12,11 +12,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import arguments, changes, elsewhere, late_cancel, ready_dvc, stages, sweep_pool, sweep_record, trial
+from flows import arguments, changes, elsewhere, ready_dvc, stages, sweep_pool, sweep_record, trial
+from flows.beginning import Commit, Hours, begin, in_seconds
 from flows.study import Asked, Study, StudyError, early, experiment_name, held
-from flows.train import BEFORE, Commit, Hours, run_and_push
+from flows.train import BEFORE, run_and_push
 from likewise import artifacts
-from likewise.config import load_params, project_root
+from likewise.config import load_params
 from likewise.stages import resume, sweep_params
 
 TABLES = {"classes": artifacts.CLASSES, "pairs": artifacts.PAIRS["train"], "triplets": artifacts.TRIPLETS}
@@ -46,12 +47,8 @@ def sweep(
         ConfigError: when params.yaml is wrong.
         StageError: when a stage fails, or the trials do.
     """
-    root = project_root()
-    stages.say_own_lines()
-    late_cancel.watch()
-    stages.check_commit(root, commit)
+    root, seconds = begin(commit), in_seconds(stage_hours)
     params = sweep_params.Params.model_validate(load_params(root)["sweep"].model_dump())
-    seconds = None if stage_hours is None else stage_hours * 3600
     with ready_dvc.ready(root):
         stages.pull(root)
         for stage in BEFORE:

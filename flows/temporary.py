@@ -7,7 +7,6 @@ end, and Prefect tries to for minutes.
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +35,7 @@ def server(root: Path) -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with socket.socket() as probe:
-        probe.bind((servers.HOST, 0))
-        port = probe.getsockname()[1]
+    port = servers.free_port()
     api = f"http://{servers.HOST}:{port}/api"
     own = servers.start("temporary", command(port), root, process.environment() | SETTINGS)
     try:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from pydantic import Field
 
-from flows import arguments, late_cancel, ready_dvc, remote, stages
-from likewise.config import STAGES, load_params, project_root
-
-Commit = Annotated[str, Field(pattern="^([0-9a-f]{7,40})?$")]
-Hours = Annotated[float, Field(gt=0, le=24 * 30)]
+from flows import arguments, ready_dvc, remote, stages
+from flows.beginning import Commit, Hours, begin, in_seconds
+from likewise.config import STAGES
 
 BEFORE = STAGES[: STAGES.index("train")]
 """The stages whose outputs train reads."""
@@ -28,14 +24,7 @@ def train(commit: Commit = "", sources: dict[str, str] | None = None, stage_hour
         sources: The .dvc files of the raw data as the run that calls has them, by path.
         stage_hours: How many hours a stage may take before it is ended; empty is any.
     """
-    root = project_root()
-    stages.say_own_lines()
-    late_cancel.watch()
-    stages.check_commit(root, commit)
-    load_params(root)
-    for name, text in (sources or {}).items():
-        (root / name).write_text(text, encoding="utf-8")
-    seconds = None if stage_hours is None else stage_hours * 3600
+    root, seconds = begin(commit, sources), in_seconds(stage_hours)
     with ready_dvc.ready(root):
         for stage in (*BEFORE, "train"):
             run_and_push(stage, root, seconds=seconds)

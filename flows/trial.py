@@ -24,10 +24,10 @@ from prefect.states import Completed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from flows import late_cancel, ready_dvc, remote, stages
-from flows.train import BEFORE, Commit, Hours, run_and_push
+from flows import ready_dvc, remote, stages
+from flows.beginning import Commit, Hours, begin, in_seconds
+from flows.train import BEFORE, run_and_push
 from likewise import artifacts
-from likewise.config import load_params, project_root
 from likewise.delivery import dvc_lock
 from likewise.stages.settings import shown
 
@@ -65,14 +65,7 @@ def trial(
         sources: The .dvc files of the raw data as the run that calls has them, by path.
         stage_hours: How many hours a stage may take before it is ended; empty is any.
     """
-    root = project_root()
-    stages.say_own_lines()
-    late_cancel.watch()
-    stages.check_commit(root, commit)
-    load_params(root)
-    for name, text in (sources or {}).items():
-        (root / name).write_text(text, encoding="utf-8")
-    seconds = None if stage_hours is None else stage_hours * 3600
+    root, seconds = begin(commit, sources), in_seconds(stage_hours)
     with ready_dvc.ready(root):
         for stage in BEFORE:
             run_and_push(stage, root, seconds=seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +22,6 @@ from tests.projects import ROOT, Project
 PYTHON = sys.executable
 PATIENCE_SECONDS = 240.0
 """A run that is made of many processes takes minutes where others use the machine too."""
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing uses."""
-    with socket.socket() as probe:
-        probe.bind((servers.HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def patient() -> requests.Session:
@@ -162,7 +154,7 @@ class PrefectServer:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """Start a Prefect server on a free port; with pytest-xdist one a process, so that no test sees another's runs."""
-    server = PrefectServer(free_port(), tmp_path_factory.mktemp("prefect-server"))
+    server = PrefectServer(servers.free_port(), tmp_path_factory.mktemp("prefect-server"))
     server.begin()
     try:
         yield server

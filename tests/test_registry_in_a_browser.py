@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from flows.servers import free_port
 from likewise import artifacts
 from likewise.delivery import tracking
 from likewise.delivery.registry import register
@@ -31,9 +31,7 @@ START_SECONDS = 120.0
 @contextmanager
 def server(store: str) -> Iterator[str]:
     """Give the address of an MLflow server of a store, on loopback, for as long as the block lasts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     with subprocess.Popen(

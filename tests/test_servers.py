@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from flows import process, servers
-from tests.prefect_server import free_port
+from flows.servers import free_port
 from tests.projects import Project
 
 PYTHON = sys.executable

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.servers import free_port
 from likewise.data import downloads
 from likewise.data.downloads import (
     Advance,
@@ -98,9 +99,7 @@ def test_a_refusal_is_said(web: Web, file: Path, status: int, words: str, tries:
 
 
 def test_a_dead_server_is_said(cache: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     with pytest.raises(NotFetched, match=r"cannot be fetched: no connection \(Connection refused\)$"):
         retrieve(f"http://127.0.0.1:{port}/a.bin", cache / "a.bin")
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 
 import likewise
+from flows.servers import free_port
 from likewise import artifacts
 from likewise.delivery.registry import Registered
 from tests.data.pictures import encoded
@@ -89,9 +89,7 @@ def test_its_commands_run(project: Path, monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.fixture
 def server(project: Path) -> Iterator[str]:
     """The address of a scoring server, started by the command of the document."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = SHELL[1].replace("5001", port).split()
     log = project / "server.log"
     with log.open("wb") as stream:

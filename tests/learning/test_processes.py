@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from flows.servers import free_port
 from likewise.data.augment import Augmentation
 from likewise.data.batches import Media
 from likewise.learning import encoders, losses, parts
@@ -123,10 +123,7 @@ def work(rank: int, port: int, folder: str) -> None:
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """What two processes found, each by itself."""
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn(work, (port, str(folder)), nprocs=TWO)  # type: ignore[no-untyped-call]
+    spawn(work, (free_port(), str(folder)), nprocs=TWO)  # type: ignore[no-untyped-call]
     first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(TWO))
     return first, second
 
