@@ -5,9 +5,9 @@ matrix product does the work, but in single precision near-duplicates cancel: un
 apart come out anywhere from 0.0003 to 0.0014, and at 1e-4 from 0 to 0.001. The products are therefore taken in
 double precision, a block at a time, and only the result is rounded: the relative error is then 1e-7 for
 unit vectors 1e-4 apart, 1e-5 at 1e-5 and 1e-3 at 1e-6. Distances below 1e-7 of the vectors' norms are what
-rounding leaves of a zero, and come out as zero. The price, for 4096 vectors on one core, is 1.6 to 1.9
-times single-precision products, forward as well as backward; direct differences, accurate too, take 8 times ours
-forward and 5 times both ways (`benchmarks/distances.py`).
+rounding leaves of a zero, and come out as zero. The price, for 4096 vectors on one core, is 1.6 times
+single-precision products forward and 1.2 times both ways, where each tile above the diagonal serves both of its
+sides; direct differences, accurate too, take 7 to 8 times ours (`benchmarks/distances.py`).
 
 Half and bfloat16 inputs give float32 distances, float32 gives float32 and float64 gives float64; autocast is
 switched off inside. Gradients have the dtype of the input; the Euclidean and cosine matrices refuse a
@@ -17,6 +17,7 @@ second derivative, aloud.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, ClassVar
@@ -183,7 +184,7 @@ class _Gram(torch.autograd.Function):
             )
         x, y, out = ctx.saved_tensors
         if y is None:
-            return _gradient(x, x, grad.mT.contiguous() + grad, out), None, None, None
+            return _gradient_itself(x, grad, out), None, None, None
         grad_x = _gradient(x, y, grad, out) if ctx.needs_input_grad[0] else None
         grad_y = _gradient(y, x, grad.mT, None if out is None else out.mT) if ctx.needs_input_grad[1] else None
         return grad_x, grad_y, None, None
@@ -207,8 +208,7 @@ def _across(x: Tensor, y: Tensor, *, root: bool, dtype: torch.dtype) -> Tensor:
 def _itself(x: Tensor, *, root: bool, dtype: torch.dtype) -> Tensor:
     squares = x.square().sum(1)
     out = x.new_empty(len(x), len(x), dtype=dtype)
-    tiles = [slice(start, start + _TILE) for start in range(0, len(x), _TILE)]
-    for rows, columns in combinations_with_replacement(tiles, 2):
+    for rows, columns in _upper_tiles(len(x)):
         tile = _block(x[rows], x[columns], squares[rows], squares[columns], root=root)
         if rows == columns:
             upper = tile.triu_(1)
@@ -231,13 +231,35 @@ def _gradient(x: Tensor, y: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
     """Return the gradient for `x`: row i is the sum over j of w_ij (x_i - y_j), w = grad / out, or 2 grad."""
     total = torch.empty_like(x)
     for rows in _blocks(len(x), len(y)):
-        weight = grad[rows].double() * 2 if out is None else _over(grad[rows].double(), out[rows])
-        total[rows] = torch.addmm(weight.sum(1, keepdim=True) * x[rows], weight, y, alpha=-1)
+        total[rows] = _pull(x[rows], y, _weight(grad[rows], None if out is None else out[rows]))
     return total
 
 
-def _over(grad: Tensor, out: Tensor) -> Tensor:
-    return (grad / out).masked_fill_(out == 0, 0)
+def _gradient_itself(x: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
+    """Return the same for distances of `x` to itself: a tile and its mirror image have one weight."""
+    total = torch.zeros_like(x)
+    for rows, columns in _upper_tiles(len(x)):
+        both = grad[rows, columns] + grad[columns, rows].mT
+        weight = _weight(both, None if out is None else out[rows, columns])
+        total[rows] += _pull(x[rows], x[columns], weight)
+        if rows != columns:
+            total[columns] += _pull(x[columns], x[rows], weight.mT)
+    return total
+
+
+def _weight(grad: Tensor, out: Tensor | None) -> Tensor:
+    wide = grad.double()
+    return wide * 2 if out is None else (wide / out).masked_fill_(out == 0, 0)
+
+
+def _pull(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return torch.addmm(weight.sum(1, keepdim=True) * x, weight, y, alpha=-1)
+
+
+def _upper_tiles(rows: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the square tiles of a matrix on its diagonal and above."""
+    tiles = [slice(start, start + _TILE) for start in range(0, rows, _TILE)]
+    return combinations_with_replacement(tiles, 2)
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:

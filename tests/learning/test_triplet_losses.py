@@ -88,7 +88,11 @@ def test_mined_triplets_equal_pytorch_metric_learning(mining: str, peers: str | 
 
 @pytest.mark.parametrize("mining", sorted(MINERS))
 @pytest.mark.parametrize("reduction", REDUCERS)
-def test_mining_inside_equals_the_same_triplets_given(mining: str, reduction: str) -> None:
+@pytest.mark.parametrize("at_once", [3, 2**12])
+def test_mining_inside_equals_the_same_triplets_given(
+    mining: str, reduction: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_blocks, "LISTED_AT_ONCE", at_once)
     x, labels = batch([4, 3, 5, 1, 2])
     left, right = x.clone().requires_grad_(), x.clone().requires_grad_()
     loss = TripletLoss(margin=0.8, mining=mining, reduction=reduction, seed=5)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from likewise.choices import choose
 from likewise.distances import Distance, Euclidean
-from likewise.learning.row_blocks import block_rows
+from likewise.learning import row_blocks
 from likewise.learning.row_tuples import TripletTuples
 from likewise.learning.triplet_sums import Classmates, classmates
 
@@ -69,8 +69,7 @@ def mine(
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     candidates = teaching = torch.zeros((), dtype=torch.int64, device=labels.device)
     with torch.no_grad():
-        for rows in block_rows(len(embeddings), len(embeddings)):
-            distances = distance.pairwise(embeddings[rows], embeddings)
+        for rows, distances in row_blocks.matrices(distance, embeddings):
             block = _Rows(distances, mates[rows], embeddings[rows], embeddings, margin, generator)
             anchor, positive, negative, count = pick(block)
             gap = distances[anchor, positive] - distances[anchor, negative] + margin

@@ -7,13 +7,14 @@ keep several matrices of n x n until the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from likewise.distances import Distance
+from likewise.learning.loss_base import single_or_double
 
 # Numbers in a block of rows: 4 MB in float32. A batch of up to 1,024 is one block.
 BLOCK_ELEMENTS = 2**20
@@ -21,6 +22,9 @@ BLOCK_ELEMENTS = 2**20
 # A distance matrix of up to so many blocks is worth having whole where a batch is compared with itself: symmetric, it
 # takes half the products of its blocks. That is a batch of 4,096, at 64 MB a matrix.
 WHOLE_BLOCKS = 16
+
+# Tuples that are looked at at once: their embeddings of 128 numbers, in double precision, take 4 MB a side.
+LISTED_AT_ONCE = 2**12
 
 # From (b, d) anchors, all (m, d) references and which rows the anchors are, to the block's sum, a scalar, and
 # to counts, any tensor of whole numbers. With one block only, the references may be the very same tensor.
@@ -62,9 +66,43 @@ def summed(
     return total, counts
 
 
+def listed(
+    tuples_loss: Callable[[Tensor, slice], tuple[Tensor, Tensor]], embeddings: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the sums of a loss and of its counts over listed tuples; the first is differentiable.
+
+    Up to `LISTED_AT_ONCE` tuples are plain autograd's, beyond that they are taken so many at a time, and the sum is
+    differentiable once: copies of the embeddings of each tuple would take more time to make than their distances.
+
+    Args:
+        tuples_loss: what some of the tuples cost by the embeddings, a scalar, and what is to be counted.
+        embeddings: `(n, d)`.
+        count: how many tuples there are.
+    """
+    if count <= LISTED_AT_ONCE:
+        return tuples_loss(embeddings, slice(0, count))
+    total, counts = _Summed.apply(  # type: ignore[no-untyped-call]
+        lambda _, whole, rows: tuples_loss(whole, rows),
+        block_rows(count, 1, LISTED_AT_ONCE),
+        single_or_double(embeddings[:0]).detach(),
+        embeddings,
+    )
+    return total, counts
+
+
 def matrix(distance: Distance, anchors: Tensor, references: Tensor) -> Tensor:
     """Return a block's distances, `(b, m)`, at half the work where the block is the whole batch with itself."""
     return distance.pairwise(anchors, None if references is anchors else references)
+
+
+def matrices(distance: Distance, embeddings: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the rows of a batch's distance matrix with itself, a block at a time: which they are, and `(b, n)`."""
+    blocks = block_rows(len(embeddings), len(embeddings))
+    if len(blocks) <= WHOLE_BLOCKS:
+        whole = distance.pairwise(embeddings)
+        yield from ((rows, whole[rows]) for rows in blocks)
+    else:
+        yield from ((rows, distance.pairwise(embeddings[rows], embeddings)) for rows in blocks)
 
 
 def block_rows(rows: int, columns: int, elements: int | None = None) -> list[slice]:

@@ -118,12 +118,16 @@ class TripletLoss(Loss):
         return self._listed(embeddings, mined.tuples, mined.candidates)
 
     def _listed(self, embeddings: Tensor, tuples: TripletTuples, candidates: Tensor) -> LossResult:
-        anchors = embeddings[tuples.anchor]
-        near = self.distance.paired(anchors, embeddings[tuples.positive])
-        far = self.distance.paired(anchors, embeddings[tuples.negative])
-        gap = near - far + self.margin
-        cost = F.softplus(gap) if self.soft else F.relu(gap)
-        return reduced(cost.sum(), active=(cost > 0).sum(), candidates=candidates, reduction=self.reduction)
+        def some_loss(vectors: Tensor, some: slice) -> tuple[Tensor, Tensor]:
+            anchors = vectors[tuples.anchor[some]]
+            near = self.distance.paired(anchors, vectors[tuples.positive[some]])
+            far = self.distance.paired(anchors, vectors[tuples.negative[some]])
+            gap = near - far + self.margin
+            cost = F.softplus(gap) if self.soft else F.relu(gap)
+            return cost.sum(), (cost > 0).sum()
+
+        total, active = row_blocks.listed(some_loss, embeddings, len(tuples))
+        return reduced(total, active=active, candidates=candidates, reduction=self.reduction)
 
     def _summed(self, anchors: Tensor, references: Tensor, mates: triplet_sums.Classmates) -> LossResult:
         smooth = triplet_sums.softplus if self.soft else triplet_sums.hinge
