@@ -8,6 +8,7 @@ that it has started; the next one starts it again.
 from __future__ import annotations
 
 import json
+import platform
 import secrets
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -97,7 +98,13 @@ _ready: list[ReadyDvc] = []
 
 @contextmanager
 def ready(root: Path) -> Iterator[None]:
-    """Have DVC imported but once for the commands in a project while the block runs."""
+    """Have DVC imported but once for the commands in a project while the block runs.
+
+    On Linux: elsewhere a fork is not safe once the system's own libraries are loaded, and each command is a process.
+    """
+    if platform.system() != "Linux":
+        yield
+        return
     one = ReadyDvc(root)
     _ready.append(one)
     try:

@@ -119,3 +119,10 @@ def test_it_is_for_the_commands_of_dvc_in_its_project_and_ends_with_the_block(ro
     assert children() == []
     assert "rest" in " ".join(ready_dvc.lines(["dvc", *stage("says")], root))
     assert children() == []
+
+
+def test_where_a_fork_is_not_safe_each_command_is_a_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    with ready_dvc.ready(root):
+        assert "rest" in " ".join(ready_dvc.lines(["dvc", *stage("says")], root))
+        assert ready_dvc._ready == []
