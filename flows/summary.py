@@ -6,15 +6,16 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import pandas as pd
 import requests
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
-from likewise import artifacts
 from likewise.evaluation import charts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY = "retrain-summary"
 ROC_KEY = "retrain-roc"
@@ -63,6 +64,9 @@ def publish(done: dict[str, Any], root: Path, *, changed: str) -> None:
         root: the project's root.
         changed: why the run ran.
     """
+    # Only here: pandas takes half a second, for which a run would seem not to have begun.
+    from likewise import artifacts
+
     create_markdown_artifact(key=KEY, markdown=markdown(done, root, changed=changed), description="What retrain made")
     if changed:
         url = picture(artifacts.ROC.read(root))
@@ -82,6 +86,8 @@ def in_a_line(done: dict[str, Any]) -> str:
 
 def markdown(done: dict[str, Any], root: Path, *, changed: str) -> str:
     """Return the summary: version, decision, links, figures with their intervals."""
+    from likewise import artifacts
+
     made = "new" if done["created"] else "was there already"
     aliases = ", ".join(done["aliases"]) or "none"
     report = root / artifacts.REPORT.path

@@ -27,7 +27,6 @@ from ruamel.yaml import YAML
 from flows import ready_dvc, remote, stages
 from flows.beginning import Commit, Hours, begin, in_seconds
 from flows.train import BEFORE, run_and_push
-from likewise import artifacts
 from likewise.delivery import dvc_lock
 from likewise.stages.settings import shown
 
@@ -123,6 +122,9 @@ def outcome(root: Path, experiment: str) -> Outcome:
     Raises:
         StageError: when there is no such experiment, or the cache lacks what it made.
     """
+    # Only here: it imports pandas, for which a run would seem not to have begun.
+    from likewise import artifacts
+
     names = refs(root, experiment)
     if not names:
         raise stages.StageError(f"DVC has no experiment {experiment}")

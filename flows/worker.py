@@ -17,7 +17,7 @@ import typer
 from flows import process
 from likewise.config import project_root
 
-QUERY_SECONDS = "2"
+QUERY_SECONDS = "1"
 """How often a worker asks for work; Prefect's own 10 s would be most of a small run."""
 
 HEARTBEAT_SECONDS = "30"

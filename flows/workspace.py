@@ -115,8 +115,8 @@ def update(folder: Path, repository: str, branch: str, commit: str) -> None:
     if not (folder / ".git").exists():
         _run(folder.parent, "git", "clone", "--quiet", "--no-checkout", repository, str(folder))
     _run(folder, "git", "remote", "set-url", "origin", repository)
-    _run(folder, "git", "fetch", "--quiet", "origin")
-    _run(folder, "git", "fetch", "--quiet", "origin", branch)
+    # In one go, which begins FETCH_HEAD with the branch; the others are there for a commit of theirs.
+    _run(folder, "git", "fetch", "--quiet", "origin", branch, "+refs/heads/*:refs/remotes/origin/*")
     if commit:
         _find(folder, repository, commit)
     lock = folder / "dvc.lock"
