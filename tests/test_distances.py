@@ -98,6 +98,11 @@ def test_blocks_and_tiles_change_nothing(distance: Distance, monkeypatch: pytest
         torch.testing.assert_close(found, expected)
 
 
+def test_tiles_are_small_in_a_processors_cache_and_few_on_a_gpu() -> None:
+    assert len(list(distances._upper_tiles(torch.empty(600, 1)))) == 6
+    assert len(list(distances._upper_tiles(torch.empty(4096, 1, device="meta")))) == 1
+
+
 @EVERY
 def test_gradients_of_the_matrix_are_those_of_its_pairs(distance: Distance) -> None:
     x, y, weight = draw(30, 3), draw(50, 3, seed=1), draw(30, 50, seed=2)

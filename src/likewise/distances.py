@@ -31,9 +31,10 @@ from likewise.choices import choose
 _ROUNDING = 16 * torch.finfo(torch.float64).eps
 # Below this norm a vector has no direction that single precision can carry.
 _NO_DIRECTION = 1e-12
-# Numbers in a block of rows, 8 MB, and the side of a square tile, 0.5 MB: both stay in a processor's cache.
+# Numbers in a block of rows, 8 MB, and the side of a square tile, 0.5 MB: both stay in a processor's cache. A GPU
+# would spend its time on starting so small tiles.
 _BLOCK = 2**20
-_TILE = 256
+_TILE, _GPU_TILE = 256, 4096
 
 
 class Distance(ABC):
@@ -208,7 +209,7 @@ def _across(x: Tensor, y: Tensor, *, root: bool, dtype: torch.dtype) -> Tensor:
 def _itself(x: Tensor, *, root: bool, dtype: torch.dtype) -> Tensor:
     squares = x.square().sum(1)
     out = x.new_empty(len(x), len(x), dtype=dtype)
-    for rows, columns in _upper_tiles(len(x)):
+    for rows, columns in _upper_tiles(x):
         tile = _block(x[rows], x[columns], squares[rows], squares[columns], root=root)
         if rows == columns:
             upper = tile.triu_(1)
@@ -238,7 +239,7 @@ def _gradient(x: Tensor, y: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
 def _gradient_itself(x: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
     """Return the same for distances of `x` to itself: a tile and its mirror image have one weight."""
     total = torch.zeros_like(x)
-    for rows, columns in _upper_tiles(len(x)):
+    for rows, columns in _upper_tiles(x):
         both = grad[rows, columns] + grad[columns, rows].mT
         weight = _weight(both, None if out is None else out[rows, columns])
         total[rows] += _pull(x[rows], x[columns], weight)
@@ -256,9 +257,10 @@ def _pull(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return torch.addmm(weight.sum(1, keepdim=True) * x, weight, y, alpha=-1)
 
 
-def _upper_tiles(rows: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the square tiles of a matrix on its diagonal and above."""
-    tiles = [slice(start, start + _TILE) for start in range(0, rows, _TILE)]
+def _upper_tiles(x: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield the square tiles of the matrix of `x` with itself that are on its diagonal and above."""
+    side = _TILE if x.device.type == "cpu" else _GPU_TILE
+    tiles = [slice(start, start + side) for start in range(0, len(x), side)]
     return combinations_with_replacement(tiles, 2)
 
 
