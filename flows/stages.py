@@ -21,9 +21,9 @@ from likewise.config import ConfigError, read_yaml
 
 CHATTER = re.compile(
     r"\s*(To (track|enable|apply)|git add|dvc (config|exp apply)|run:|Use `dvc push`|(Updating|Generating) lock file).*"
-    r"|Data and pipelines are up to date\.|\s*"
+    r"|Data and pipelines are up to date\.|Having any troubles\?.*|\s*"
 )
-"""What DVC says after each stage, which is for a person at a terminal."""
+"""What DVC says after each stage or error, which is for a person at a terminal."""
 
 RUNNING = "Running stage '{}'"
 """What DVC says before it runs a stage, and not where it restores one."""
@@ -226,7 +226,8 @@ def run(
                 if watch is not None:
                     watch(line)
     except process.ProcessError as error:
-        refused = re.search(rf"exited with {REFUSED}\b", str(error)) is not None
+        said = "\n".join(line for line in str(error).splitlines() if not CHATTER.fullmatch(line))
+        refused = re.search(rf"exited with {REFUSED}\b", said) is not None
         lasting = refused or error.code in (process.TIMED_OUT, process.STOPPED)
-        raise StageError(str(error), lasting=lasting) from None
+        raise StageError(said or str(error), lasting=lasting) from None
     return "\n".join(output)

@@ -57,6 +57,13 @@ def test_only_what_was_refused_would_fail_again(tmp_path: Path, code: int, lasti
     assert caught.value.lasting == lasting
 
 
+def test_an_error_has_no_words_for_a_person_at_a_terminal(tmp_path: Path) -> None:
+    full = "ERROR: unexpected error - [Errno 28] No space left on device"
+    with pytest.raises(stages.StageError) as caught:
+        stages.run(["sh", "-c", f"printf '{full}\n\nHaving any troubles? Ask.\n'; exit 255"], tmp_path, quiet=True)
+    assert str(caught.value) == full
+
+
 class Moves(progress.Shown):
     """Keeps what would be shown."""
 
