@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, PERMISSION_DENIED
 from safetensors.torch import load_file, save_file
 
 from likewise import artifacts
@@ -219,6 +222,26 @@ def test_of_two_that_decide_at_once_the_one_that_began_first_is_told_to_come_aga
     assert "likewise.gate" not in version(worse_first, 2).tags
     again(worse_first)
     assert version(worse_first, 2).tags["likewise.gate"]
+
+
+@pytest.mark.parametrize(("code", "decided"), [(BAD_REQUEST, True), (PERMISSION_DENIED, False)])
+def test_of_two_first_claims_at_one_moment_the_refused_one_is_made_again(
+    worse_first: Path, monkeypatch: pytest.MonkeyPatch, code: int, decided: bool
+) -> None:
+    claim, asked = MlflowClient.set_registered_model_tag, list[str]()
+
+    def refused_once(self: MlflowClient, *words: str) -> None:
+        asked.append(words[-1])
+        if len(asked) == 1:
+            raise MlflowException("duplicate key value violates unique constraint", error_code=code)
+        claim(self, *words)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_tag", refused_once)
+    with nullcontext() if decided else pytest.raises(RegistryError, match="duplicate key"):
+        again(worse_first)
+    assert len(asked) == 1 + decided
+    assert len(set(asked)) == 1
+    assert ("likewise.gate" in version(worse_first, 2).tags) == decided
 
 
 def of_other_size(root: Path, size: int) -> Model:

@@ -62,8 +62,16 @@ def _claim(client: MlflowClient, name: str, version: int) -> str:
 
     An alias cannot be set on a condition. Of two processes that decide at once the one that wrote last goes on.
     """
+    from mlflow.exceptions import MlflowException
+
     claim = f"version {version}, {uuid4().hex}"
-    client.set_registered_model_tag(name, CLAIM_TAG, claim)
+    try:
+        client.set_registered_model_tag(name, CLAIM_TAG, claim)
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        # Of two first claims at one moment the database refuses one as a duplicate; now that one replaces the other.
+        client.set_registered_model_tag(name, CLAIM_TAG, claim)
     return claim
 
 
