@@ -24,7 +24,6 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
-
 Clock = Callable[[], float]
 
 

@@ -51,11 +51,11 @@ class ReadyDvc:
 
         def output(stream: Iterator[str]) -> Iterator[str]:
             for line in stream:
-                said, end, code = line.partition(self._end)
+                said, end, number = line.partition(self._end)
                 if said or not end:
                     yield said
                 if end:
-                    codes.append(int(code))
+                    codes.append(int(number))
                     return
 
         def code() -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from PIL import Image
 
 from likewise.data.sources import open_source
@@ -78,6 +79,11 @@ class Project:
             output, _ = child.communicate(timeout=240)
         assert child.returncode == code, f"{' '.join(command)}: exit code {child.returncode}\n{output}"
         return subprocess.CompletedProcess(command, child.returncode, output, "")
+
+
+def over(process: psutil.Process) -> bool:
+    """Tell whether a process has ended; one that nobody has waited for is still listed."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def make_project(folder: Path) -> Project:

@@ -22,7 +22,7 @@ from flows import deploy
 from likewise import artifacts
 from tests import stub
 from tests.prefect_server import PYTHON, PrefectServer, Worker, wait_until, working
-from tests.projects import Project
+from tests.projects import Project, over
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -117,7 +117,7 @@ def gone(processes: list[psutil.Process], *, seconds: float = 10) -> float:
     begin = time.monotonic()
 
     def none_left() -> bool:
-        return not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        return all(map(over, processes))
 
     wait_until(none_left, "all processes of the run have ended", seconds=seconds)
     return time.monotonic() - begin

@@ -12,6 +12,7 @@ import pytest
 
 from flows import process, ready_dvc
 from flows.ready_dvc import ReadyDvc
+from tests.projects import over
 
 STAGES = {
     "says": "echo $GIVEN; printf rest",
@@ -87,7 +88,7 @@ def test_a_program_that_was_killed_is_started_again(dvc: ReadyDvc) -> None:
 def test_nothing_that_a_stage_leaves_behind_outlives_it(dvc: ReadyDvc) -> None:
     said = list(dvc.lines(stage("leaves")))
     left = next(int(line) for line in said if line.isdigit())
-    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    assert not psutil.pid_exists(left) or over(psutil.Process(left))
 
 
 def test_a_command_that_is_no_longer_wanted_is_ended_with_its_stage(dvc: ReadyDvc) -> None:
@@ -96,7 +97,7 @@ def test_a_command_that_is_no_longer_wanted_is_ended_with_its_stage(dvc: ReadyDv
     begin = time.monotonic()
     stream.close()
     assert time.monotonic() - begin < 10
-    assert not shell.is_running() or shell.status() == psutil.STATUS_ZOMBIE
+    assert over(shell)
 
 
 def test_a_command_that_takes_too_long_is_ended_and_says_so(dvc: ReadyDvc) -> None:

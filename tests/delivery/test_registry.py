@@ -45,6 +45,11 @@ def change_metrics(root: Path, **changes: float) -> None:
 def delivered(registered: Made) -> Path:
     """The folder of the version's own artifacts."""
     root, _ = registered
+    return delivered_in(root)
+
+
+def delivered_in(root: Path) -> Path:
+    """Return the folder of the only version in a project's registry."""
     (found,) = root.glob("mlartifacts/**/MLmodel")
     return found.parent
 
@@ -176,8 +181,7 @@ def test_the_version_is_code_and_numbers_and_no_pickle(fresh: Fresh) -> None:
     # Not the one that others load: Python then leaves compiled code beside it, where it may.
     root = fresh()
     register(root, name="likewise", rule=RULE)
-    (found,) = root.glob("mlartifacts/**/MLmodel")
-    delivered = found.parent
+    delivered = delivered_in(root)
     files = [path.relative_to(delivered).as_posix() for path in delivered.rglob("*") if path.is_file()]
     assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".pyc", ".joblib"))]
     assert sorted(name for name in files if name.startswith("artifacts/model/")) == [
